@@ -1,0 +1,132 @@
+"""Text blocks to passages: the one rule that labelling, training and serving share.
+
+A document is a text and the blocks found in it. A passage is a block that says something (a paragraph, list item or
+quotation), or, where such a block has more than MAX_WORDS words, a run of its whole sentences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sentencex
+
+MAX_WORDS = 90
+# Stored with every result and reference: raise it when the same bytes would give other passages.
+SEGMENTATION = "1"
+
+
+class BlockKind(StrEnum):
+    PARAGRAPH = "paragraph"
+    ITEM = "item"
+    QUOTE = "quote"
+    HEADING = "heading"
+    TABLE = "table"
+    # Captions, bylines, dates, navigation, boilerplate: part of the text, and never a passage.
+    FURNITURE = "furniture"
+
+
+SPEAKING = frozenset({BlockKind.PARAGRAPH, BlockKind.ITEM, BlockKind.QUOTE})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of a document: text[start:end] in characters of the extracted text; page counts from 1."""
+
+    kind: BlockKind
+    start: int
+    end: int
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The unit of a label. text == document_text[start:end]; page is the page on which it starts."""
+
+    text: str
+    start: int
+    end: int
+    page: int | None = None
+
+
+def segment(text: str, blocks: Iterable[Block]) -> list[Passage]:
+    """Passages of a document in reading order.
+
+    text: the extracted text. blocks: its blocks, in order, not overlapping. Headings, tables, furniture, lead-ins that
+    end in a colon and blocks without a letter give no passage.
+    """
+    return [passage for block in blocks if block.kind in SPEAKING for passage in _passages(text, block)]
+
+
+def _passages(text: str, block: Block) -> Iterator[Passage]:
+    start, end = _strip(text, block.start, block.end)
+    body = text[start:end]
+    if body.endswith(":") or not any(character.isalpha() for character in body):
+        return
+    for first, last in _runs(body):
+        yield Passage(body[first:last], start + first, start + last, block.page)
+
+
+def _runs(body: str) -> Iterator[tuple[int, int]]:
+    """Spans of at most MAX_WORDS words made of whole sentences, as even as whole sentences allow."""
+    if _words(body) <= MAX_WORDS:
+        yield 0, len(body)
+        return
+    spans = list(sentences(body))
+    counts = [_words(body[start:end]) for start, end in spans]
+    target = sum(counts) / -(-sum(counts) // MAX_WORDS)
+    first, held = 0, 0
+    for index, count in enumerate(counts):
+        if held and (held + count > MAX_WORDS or held + count / 2 > target):
+            yield spans[first][0], spans[index - 1][1]
+            first, held = index, 0
+        held += count
+    yield spans[first][0], spans[-1][1]
+
+
+def sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of the sentences of a text, without the space around them (rules of sentencex for English)."""
+    position = 0
+    for sentence in sentencex.segment("en", text):
+        start = text.index(sentence, position)
+        position = start + len(sentence)
+        stripped = _strip(text, start, position)
+        if stripped[0] < stripped[1]:
+            yield stripped
+
+
+def normalise(text: str) -> str:
+    """The text as the model and the reference hashes see it: NFKC, plain quotes and hyphens, single spaces."""
+    folded = unicodedata.normalize("NFKC", text).translate(_PLAIN)
+    return re.sub(r"\s+", " ", folded).strip()
+
+
+def fingerprint(text: str) -> str:
+    """sha256 of the normalised text, in hexadecimal: the name of a passage whose words are not ours to keep."""
+    return hashlib.sha256(normalise(text).encode()).hexdigest()
+
+
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u0060\u00b4", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+        **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", None),
+    }
+)
+
+
+def _words(text: str) -> int:
+    return len(text.split())
+
+
+def _strip(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end

@@ -1,0 +1,41 @@
+"""Domain errors. They know nothing of HTTP or of the command line; each front end maps them once."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CandourError(Exception):
+    """An error that a user can act on. `type` is stable and machine-readable; str(error) is one clear sentence."""
+
+    type: ClassVar[str] = "error"
+
+
+class DocumentError(CandourError):
+    """A document that cannot be scored."""
+
+
+class EmptyDocument(DocumentError):
+    type = "empty-document"
+
+
+class UnsupportedDocument(DocumentError):
+    type = "unsupported-document"
+
+
+class DamagedDocument(DocumentError):
+    type = "damaged-document"
+
+
+class EncryptedDocument(DocumentError):
+    type = "encrypted-document"
+
+
+class NoText(DocumentError):
+    """The document is sound and holds nothing to score: a scan, an empty page, headings alone."""
+
+    type = "no-text"
+
+
+class TooLarge(DocumentError):
+    type = "too-large"
