@@ -72,31 +72,59 @@ def _passages(text: str, block: Block) -> Iterator[Passage]:
 
 
 def _runs(body: str) -> Iterator[tuple[int, int]]:
-    """Spans of at most MAX_WORDS words made of whole sentences, as even as whole sentences allow."""
+    """Spans of at most MAX_WORDS words made of whole sentences: as few as can be, then as even as can be."""
     if _words(body) <= MAX_WORDS:
         yield 0, len(body)
         return
-    spans = list(sentences(body))
+    spans = [piece for sentence in sentences(body) for piece in _pieces(body, *sentence)]
     counts = [_words(body[start:end]) for start, end in spans]
-    target = sum(counts) / -(-sum(counts) // MAX_WORDS)
-    first, held = 0, 0
+    fewest = len(_filled(counts, MAX_WORDS))
+    size = next(size for size in range(max(counts), MAX_WORDS + 1) if len(_filled(counts, size)) == fewest)
+    for run in _filled(counts, size):
+        yield spans[run[0]][0], spans[run[-1]][1]
+
+
+def _filled(counts: list[int], size: int) -> list[range]:
+    """Consecutive runs, each as long as fits into size."""
+    runs, first, held = [], 0, 0
     for index, count in enumerate(counts):
-        if held and (held + count > MAX_WORDS or held + count / 2 > target):
-            yield spans[first][0], spans[index - 1][1]
+        if held and held + count > size:
+            runs.append(range(first, index))
             first, held = index, 0
         held += count
-    yield spans[first][0], spans[-1][1]
+    return [*runs, range(first, len(counts))]
+
+
+def _pieces(body: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A sentence, or the pieces of one that alone is longer than MAX_WORDS: cut at its last clause mark in reach."""
+    words = [(start + found.start(), start + found.end()) for found in re.finditer(r"\S+", body[start:end])]
+    while len(words) > MAX_WORDS:
+        marks = [n for n in range(MAX_WORDS // 2, MAX_WORDS) if body[words[n][1] - 1] in ";,:)\u2013\u2014"]
+        cut = marks[-1] + 1 if marks else MAX_WORDS
+        yield words[0][0], words[cut - 1][1]
+        words = words[cut:]
+    yield words[0][0], words[-1][1]
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
     """Spans of the sentences of a text, without the space around them (rules of sentencex for English)."""
     position = 0
+    held: tuple[int, int] | None = None
     for sentence in sentencex.segment("en", text):
         start = text.index(sentence, position)
         position = start + len(sentence)
-        stripped = _strip(text, start, position)
-        if stripped[0] < stripped[1]:
-            yield stripped
+        start, end = _strip(text, start, position)
+        if start == end:
+            continue
+        # A note in brackets, "(Recommendation)", belongs to the sentence before it.
+        if held and _BRACKETED.fullmatch(text, start, end):
+            held = held[0], end
+            continue
+        if held:
+            yield held
+        held = start, end
+    if held:
+        yield held
 
 
 def normalise(text: str) -> str:
@@ -110,6 +138,7 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(normalise(text).encode()).hexdigest()
 
 
+_BRACKETED = re.compile(r"\([^()]{1,60}\)[.;]?")
 _PLAIN = str.maketrans(
     {
         **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u0060\u00b4", "'"),

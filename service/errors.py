@@ -37,5 +37,29 @@ class NoText(DocumentError):
     type = "no-text"
 
 
+class ErrorPage(DocumentError):
+    """A web page that says that something is not there, saved in place of the document."""
+
+    type = "error-page"
+
+
 class TooLarge(DocumentError):
     type = "too-large"
+
+
+class Unreadable(DocumentError):
+    """The file is not there, or may not be read."""
+
+    type = "unreadable"
+
+
+class InvalidInput(CandourError):
+    """A text or request that cannot be classified."""
+
+    type = "invalid-input"
+
+
+class NotReady(CandourError):
+    """The service cannot answer yet, or just now."""
+
+    type = "not-ready"

@@ -44,6 +44,10 @@ class Draft:
         self._blocks.append(Block(kind, start, start + len(text), page))
         self._length = start + len(text)
 
+    def first(self, kind: BlockKind) -> str | None:
+        """The text of the first block of a kind; None where there is none."""
+        return next((text for text, block in zip(self._texts, self._blocks, strict=True) if block.kind is kind), None)
+
     def finish(
         self,
         media_type: str,

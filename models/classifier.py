@@ -1,0 +1,77 @@
+"""Passages to labels: a verified model, its network and its calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from models import calibration, manifest, network
+from models.manifest import ArtefactError, Manifest
+from models.network import Network
+from models.registry import CHAMPION, PACKAGED, Registry
+
+# Texts taken from a stream at a time: enough to sort by length, few enough to hold.
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one text. scores: the calibrated probability of each output, by its key (axis/name)."""
+
+    scores: dict[str, float]
+    themes: tuple[str, ...]
+    stances: tuple[str, ...]
+    primary_stance: str | None
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A verified model, loaded. Safe to share between threads."""
+
+    manifest: Manifest
+    network: Network
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """A prediction for each text, in order. A text too long for one window takes each label's highest window."""
+        if not texts:
+            return []
+        outputs = self.manifest.outputs
+        scores = calibration.probabilities(self.network.logits(texts), outputs)
+        active = calibration.on(scores, outputs)
+        return [
+            Prediction(
+                scores={output.key: float(p) for output, p in zip(outputs, row, strict=True)},
+                themes=tuple(o.name for o, flag in zip(outputs, flags, strict=True) if flag and o.axis == "theme"),
+                stances=tuple(o.name for o, flag in zip(outputs, flags, strict=True) if flag and o.axis == "stance"),
+                primary_stance=primary,
+            )
+            for row, flags, primary in zip(scores, active, calibration.primary(scores, outputs), strict=True)
+        ]
+
+    def stream(self, texts: Iterable[str]) -> Iterator[Prediction]:
+        """Predictions for a stream of any length, in order, holding CHUNK texts at a time."""
+        source = iter(texts)
+        while chunk := list(islice(source, CHUNK)):
+            yield from self.predict(chunk)
+
+
+def load(name: str = CHAMPION, root: Path = PACKAGED, threads: int = 0) -> Classifier:
+    """Load a version or alias from a model store, after checking the sha256 of every file.
+
+    threads: for the network, 0 for one a core. Raises ArtefactError.
+    """
+    folder = Registry(root).resolve(name)
+    found = manifest.read(folder)
+    manifest.verify(folder, found)
+    loaded = network.load(folder, found.max_tokens, threads)
+    if loaded.labels != len(found.outputs):
+        raise ArtefactError(
+            f"{folder}: the network has {loaded.labels} outputs, the manifest names {len(found.outputs)}"
+        )
+    return Classifier(found, loaded)

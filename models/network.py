@@ -1,0 +1,66 @@
+"""The network of a model: texts to logits, on onnxruntime and tokenizers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+from models import encoding
+from models.calibration import Array
+from models.manifest import MODEL, TOKENIZER, ArtefactError
+
+# Windows that go through the network together; of like length, so that little of a batch is padding.
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Network:
+    """Safe to share between threads. Each micro-batch runs on one core, as many side by side as there are workers."""
+
+    _session: onnxruntime.InferenceSession
+    _tokenizer: Tokenizer
+    _workers: ThreadPoolExecutor
+    max_tokens: int
+    labels: int
+
+    def logits(self, texts: Sequence[str]) -> Array:
+        """Raw outputs, shape (texts, labels); for a text of several windows, the maximum over them."""
+        owners: list[int] = []
+        windows: list[list[int]] = []
+        for index, text in enumerate(texts):
+            for window in encoding.windows(self._tokenizer, text, self.max_tokens):
+                owners.append(index)
+                windows.append(window)
+        by_length = sorted(range(len(windows)), key=lambda n: len(windows[n]))
+        batches = [by_length[first : first + BATCH] for first in range(0, len(by_length), BATCH)]
+        merged = np.full((len(texts), self.labels), -np.inf)
+        for batch, found in zip(batches, self._workers.map(lambda b: self._run([windows[n] for n in b]), batches)):
+            np.maximum.at(merged, [owners[n] for n in batch], found)
+        return merged
+
+    def _run(self, windows: list[list[int]]) -> Array:
+        ids, mask = encoding.pad(windows)
+        (found,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        return np.asarray(found, dtype=np.float64)
+
+
+def load(folder: Path, max_tokens: int, threads: int = 0) -> Network:
+    """The network of a model's folder, not verified. threads: 0 for one a core. Raises ArtefactError."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"])
+        tokenizer = encoding.load(folder / TOKENIZER)
+    except Exception as error:  # neither onnxruntime's nor tokenizers' exceptions have a public base class
+        raise ArtefactError(f"{folder} cannot be loaded: {error}") from error
+    workers = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="network")
+    return Network(session, tokenizer, workers, max_tokens, int(session.get_outputs()[0].shape[-1]))

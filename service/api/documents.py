@@ -1,0 +1,84 @@
+"""Documents: a file in, its scored passages out."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, UploadFile
+from pydantic import BaseModel, ValidationError, model_validator
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile as Upload
+
+from service import analysis
+from service.api.dependencies import CurrentSettings, Model
+from service.api.problems import RESPONSES
+from service.errors import InvalidInput, TooLarge
+from service.report import ScoredDocument
+from service.settings import Settings
+
+router = APIRouter(prefix="/v1", tags=["documents"], responses=RESPONSES)
+
+
+class InlineDocument(BaseModel):
+    """A document in the request itself: its text or its HTML, and a title if it has one."""
+
+    model_config = {"extra": "forbid"}
+    text: str | None = None
+    html: str | None = None
+    title: str | None = None
+
+    @model_validator(mode="after")
+    def _one_content(self) -> InlineDocument:
+        if (self.text is None) == (self.html is None):
+            raise ValueError("exactly one of text and html must be given")
+        return self
+
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+            "application/json": {"schema": InlineDocument.model_json_schema()},
+        },
+    }
+}
+
+
+@router.post("/documents", openapi_extra=_BODY)
+async def score(request: Request, model: Model, settings: CurrentSettings) -> ScoredDocument:
+    """Score a document: a file (multipart, field `file`; PDF, DOCX, HTML, EML, Markdown, text), or JSON with its text."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > settings.max_bytes:
+        raise TooLarge(f"the body has {int(declared):,} bytes; the limit is {settings.max_bytes:,} (CANDOUR_MAX_BYTES)")
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async with request.form(max_files=1) as form:
+            file = form.get("file")
+            if not isinstance(file, Upload | UploadFile):
+                raise InvalidInput("the form has no file in its field 'file'")
+            data, name, title = await _whole(file, settings), file.filename, None
+    else:
+        inline = _inline(await request.body())
+        data, name, title = (inline.html or inline.text or "").encode(), None, inline.title
+    document = await run_in_threadpool(analysis.analyse, data, model, name)
+    return document.model_copy(update={"title": title}) if title else document
+
+
+async def _whole(file: Upload, settings: Settings) -> bytes:
+    data = await file.read(settings.max_bytes + 1)
+    if len(data) > settings.max_bytes:
+        raise TooLarge(f"the file has more than {settings.max_bytes:,} bytes (CANDOUR_MAX_BYTES)")
+    return data
+
+
+def _inline(body: bytes) -> InlineDocument:
+    try:
+        return InlineDocument.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(map(str, found["loc"])) or "body"
+        raise InvalidInput(f"{where}: {found['msg']}") from None

@@ -1,0 +1,58 @@
+"""Passages: texts in, labels out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from service import analysis, batch
+from service.api.dependencies import CurrentSettings, Model
+from service.api.problems import RESPONSES
+from service.errors import InvalidInput, TooLarge
+from service.report import Classification
+
+router = APIRouter(prefix="/v1", tags=["passages"], responses=RESPONSES)
+
+
+class ClassifyRequest(BaseModel):
+    """One passage, or a list of them."""
+
+    model_config = {"extra": "forbid"}
+    input: Annotated[str | list[str], Field(examples=["Visits to children were late in most of the cases we read."])]
+
+
+class LabelledClassification(Classification):
+    """A classification, with every label of the model as on or off."""
+
+    labels: dict[str, bool] = Field(description="Every label, by axis and name (theme/thresholds), on or off.")
+
+
+class ClassifyResponse(BaseModel):
+    """Results in the order of the input."""
+
+    model: str
+    results: list[LabelledClassification]
+
+
+@router.post("/classify")
+def classify(request: ClassifyRequest, model: Model, settings: CurrentSettings) -> ClassifyResponse:
+    """Themes and stances of passages. A text longer than 90 words is read in windows, which are merged."""
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    if len(texts) > settings.max_items:
+        raise TooLarge(f"{len(texts):,} inputs; the limit is {settings.max_items:,} (CANDOUR_MAX_ITEMS)")
+    for position, text in enumerate(texts):
+        try:
+            batch.checked(text, settings.max_characters)
+        except InvalidInput as error:
+            raise InvalidInput(f"input {position}: {error}") from None
+    return ClassifyResponse(
+        model=model.version, results=[_labelled(found) for found in analysis.classify(texts, model)]
+    )
+
+
+def _labelled(found: Classification) -> LabelledClassification:
+    on = {f"theme/{name}": name in found.themes for name in found.scores.themes}
+    on |= {f"stance/{name}": name in found.stances for name in found.scores.stances}
+    return LabelledClassification(labels=on, **dict(found))

@@ -1,0 +1,134 @@
+"""Many inputs, one after the other: what fails becomes a line of its own, and the rest goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from models.classifier import CHUNK, Classifier
+from service import analysis, report
+from service.errors import DocumentError, InvalidInput, TooLarge, Unreadable
+from service.report import Failure, Problem, Row, ScoredDocument
+
+
+@dataclass
+class Tally:
+    """What a run did, and where its time went (seconds)."""
+
+    documents: int = 0
+    passages: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    parsing: float = 0.0
+    model: float = 0.0
+
+    @property
+    def failed(self) -> int:
+        return self.failures.total()
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """The files to score, each once: those named, and those in named folders and below, hidden ones left out, sorted."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = (p for p in path.rglob("*") if p.is_file())
+            found.update(
+                dict.fromkeys(sorted(p for p in inside if not any(s[0] == "." for s in p.relative_to(path).parts)))
+            )
+        else:
+            found[path] = None
+    return list(found)
+
+
+def score(
+    files: Iterable[Path], classifier: Classifier, tally: Tally, max_bytes: int
+) -> Iterator[ScoredDocument | Failure]:
+    """The result of each file, in order: a scored document, or why there is none."""
+    for path in files:
+        started = time.perf_counter()
+        try:
+            parsed = analysis.parse(_bytes(path, max_bytes), str(path))
+        except DocumentError as error:
+            tally.failures[error.type] += 1
+            yield Failure(path=str(path), error=Problem(type=error.type, detail=str(error)))
+            continue
+        finally:
+            tally.parsing += time.perf_counter() - started
+        started = time.perf_counter()
+        document = analysis.score(parsed, classifier)
+        tally.model += time.perf_counter() - started
+        tally.documents += 1
+        tally.passages += len(document.passages)
+        yield document
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise TooLarge(f"the file has {size:,} bytes; the limit is {limit:,} (CANDOUR_MAX_BYTES)")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror or error}") from error
+
+
+def classify(
+    lines: BinaryIO | Iterable[bytes], classifier: Classifier, tally: Tally, max_characters: int
+) -> Iterator[Row | Failure]:
+    """The result of each JSONL line {"id", "text"}, in order; blank lines are passed over. Holds CHUNK lines."""
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    while chunk := list(islice(numbered, CHUNK)):
+        parsed = [_row(number, line, max_characters) for number, line in chunk]
+        started = time.perf_counter()
+        predictions = iter(classifier.predict([row[1] for row in parsed if not isinstance(row, Failure)]))
+        tally.model += time.perf_counter() - started
+        for row in parsed:
+            if isinstance(row, Failure):
+                tally.failures[row.error.type] += 1
+                yield row
+            else:
+                tally.passages += 1
+                yield Row(id=row[0], **report.fields(next(predictions), classifier.version))
+
+
+def _row(number: int, line: bytes, max_characters: int) -> tuple[str | int, str] | Failure:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        return _refused(None, number, InvalidInput(f"not JSON: {error}"))
+    if not isinstance(found, dict):
+        return _refused(None, number, InvalidInput('not an object {"id", "text"}'))
+    name, text = found.get("id"), found.get("text")
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
+        return _refused(None, number, InvalidInput("has no id (a text or a whole number)"))
+    try:
+        return name, checked(text, max_characters)
+    except InvalidInput as error:
+        return _refused(name, number, error)
+
+
+def checked(text: Any, max_characters: int) -> str:
+    """A text that can be classified, as it is. Raises InvalidInput."""
+    if not isinstance(text, str):
+        raise InvalidInput("text is missing or not a string")
+    if not any(character.isalnum() for character in text):
+        raise InvalidInput("text holds no word")
+    if len(text) > max_characters:
+        raise InvalidInput(
+            f"text has {len(text):,} characters; the limit is {max_characters:,} (CANDOUR_MAX_CHARACTERS)"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("text holds half of a surrogate pair, which no encoding can carry") from None
+    return text
+
+
+def _refused(name: str | int | None, line: int, error: InvalidInput) -> Failure:
+    return Failure(id=name, line=line, error=Problem(type=error.type, detail=str(error)))

@@ -1,0 +1,155 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from labels.dataset import DatasetError
+from labels.taxonomy import TaxonomyError
+from models import classifier
+from models.classifier import Classifier
+from models.manifest import ArtefactError
+from service import batch, outputs, render
+from service.batch import Tally
+from service.errors import CandourError
+from service.settings import Settings
+
+SOME_FAILED = 3
+app = typer.Typer(
+    help="Themes and stances in what is written about English children's services, passage by passage.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+log = Console(stderr=True, highlight=False)
+ModelOption = Annotated[str | None, typer.Option("--model", help="Version or alias. Default: CANDOUR_MODEL, champion.")]
+
+
+@app.command(
+    epilog="Examples:  [bold]candour score reports/[/bold]  ·  [bold]candour score a.pdf b.html -o scores.jsonl[/bold]"
+    "  ·  [bold]candour score releases/ -o scores.parquet[/bold]"
+)
+def score(
+    paths: Annotated[list[Path], typer.Argument(help="Documents, or folders of them (PDF, DOCX, HTML, EML, text).")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .jsonl, .csv or .parquet file. Without: a table.")
+    ] = None,
+    model: ModelOption = None,
+) -> None:
+    """Score documents: each is cut into passages, and each passage gets its themes and stances."""
+    settings = Settings()
+    tally, started = Tally(), time.perf_counter()
+    loaded = _load(settings, model)
+    files = batch.find(paths)
+    results = batch.score(_progress(files), loaded, tally, settings.max_bytes)
+    names = [output.key.partition("/") for output in loaded.manifest.outputs]
+    if output is None:
+        console = Console(highlight=False)
+        for result in results:
+            render.document(console, result)
+    else:
+        themes = [name for axis, _, name in names if axis == "theme"]
+        stances = [name for axis, _, name in names if axis == "stance"]
+        with outputs.writer(output, themes, stances) as write:
+            for result in results:
+                write(result)
+    render.tally(log, tally, time.perf_counter() - started, loaded.version)
+    raise typer.Exit(SOME_FAILED if tally.failed else 0)
+
+
+@app.command(
+    epilog="Examples:  [bold]candour classify passages.jsonl -o labels.jsonl[/bold]  ·  "
+    """[bold]echo '{"id": 1, "text": "Visits were late."}' | candour classify[/bold]"""
+)
+def classify(
+    source: Annotated[str, typer.Argument(metavar="[FILE|-]", help="""Lines of JSON: {"id", "text"}.""")] = "-",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file. Without: standard output.")] = None,
+    model: ModelOption = None,
+) -> None:
+    """Classify passages: a line of JSON in, a line of JSON out, in order."""
+    settings = Settings()
+    tally = Tally()
+    loaded = _load(settings, model)
+    with _input(source) as lines, _output(output) as write:
+        for result in batch.classify(lines, loaded, tally, settings.max_characters):
+            write(outputs.line(result))
+    raise typer.Exit(SOME_FAILED if tally.failed else 0)
+
+
+@app.command(epilog="Example:  [bold]candour serve --port 8080[/bold], then open http://127.0.0.1:8080/docs")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind. Default: CANDOUR_HOST, 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind. Default: CANDOUR_PORT, 8000.")] = None,
+) -> None:
+    """Serve the HTTP API; its documentation is at /docs."""
+    import uvicorn
+
+    from service.api.app import create_app
+
+    settings = Settings()
+    uvicorn.run(create_app(settings), host=host or settings.host, port=settings.port if port is None else port)
+
+
+def main() -> NoReturn:
+    """The command `candour`: 0 all good, 1 could not run, 2 wrong usage, 3 ran and some inputs failed."""
+    for command in entry_points(group="candour.commands"):
+        app.command(command.name)(command.load())
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        log.print(f"candour: {error}. Training needs more than scoring: pip install 'candour[train]'", markup=False)
+        sys.exit(1)
+    except (CandourError, ArtefactError, TaxonomyError, DatasetError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # `candour … | head`: the reader has had enough
+            sys.stderr.close()
+            sys.exit(0)
+        log.print(f"candour: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _load(settings: Settings, model: str | None) -> Classifier:
+    return classifier.load(model or settings.model, settings.store, settings.threads)
+
+
+def _progress(files: list[Path]) -> Iterator[Path]:
+    """The files, with a bar on a terminal and nothing in a pipe."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=log, disable=not log.is_terminal, transient=True) as bar:
+        yield from bar.track(files, description="scoring")
+
+
+@contextmanager
+def _input(source: str) -> Iterator[Iterator[bytes]]:
+    if source == "-":
+        yield iter(sys.stdin.buffer)
+        return
+    with Path(source).open("rb") as file:
+        yield iter(file)
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[Callable[[str], object]]:
+    """Standard output, or a file that appears, whole, at the end."""
+    if path is None:
+        yield sys.stdout.write
+        sys.stdout.flush()
+        return
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file.write
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

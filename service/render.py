@@ -1,0 +1,54 @@
+"""Results for a person at a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.batch import Tally
+from service.report import Failure, ScoredDocument
+
+NONE = "none"
+
+
+def document(console: Console, result: ScoredDocument | Failure) -> None:
+    """A document: how many passages, theme × primary stance, and its sharpest passages; or why there is none."""
+    if isinstance(result, Failure):
+        console.print(Text(f"{result.path}: {result.error.detail} [{result.error.type}]\n", style="red"))
+        return
+    console.print(Text(result.title or "(no title)", style="bold"))
+    pages = f", {result.pages} pages" if result.pages else ""
+    dated = f", {result.published}" if result.published else ""
+    console.print(Text(f"{result.path}: {result.summary.passages} passages{pages}{dated}", style="dim"))
+    console.print(_matrix(result))
+    for position in result.summary.sharpest:
+        passage = result.passages[position]
+        place = f"p. {passage.page}" if passage.page else f"passage {position + 1}"
+        labels = f"{', '.join(passage.stances)} · {', '.join(passage.themes) or 'no theme'}"
+        console.print(Text(f"  {place}: {labels}", style="cyan"))
+        console.print(Text(f"  {passage.text}"))
+    console.print()
+
+
+def _matrix(result: ScoredDocument) -> Table:
+    """Rows are themes, columns primary stances. A passage with two themes stands in two rows."""
+    first = result.passages[0].scores
+    stances = [*first.stances, NONE]
+    table = Table("theme", *stances, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for theme in [*first.themes, NONE]:
+        counts = result.summary.matrix.get(theme, {})
+        table.add_row(theme, *(str(counts.get(stance, "·")) for stance in stances))
+    return table
+
+
+def tally(console: Console, counted: Tally, seconds: float, model: str) -> None:
+    """The last lines of a run: what was scored, what failed and why, and where the time went."""
+    console.print(
+        f"{counted.documents} documents, {counted.passages} passages, {counted.failed} failed; {seconds:.1f} s "
+        f"(model {counted.model:.1f} s, reading {counted.parsing:.1f} s); model {model}"
+    )
+    for reason, count in counted.failures.most_common():
+        console.print(f"  failed, {reason}: {count}")

@@ -1,0 +1,46 @@
+"""What the model must beat: a majority vote, and TF-IDF with logistic regression, tuned on the same splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+
+from labels.passages import normalise
+from labels.splits import Split
+from models.calibration import Array
+from models.manifest import Output
+from training.calibrate import threshold
+
+
+def scores(
+    texts: Mapping[Split, Sequence[str]], truth: Mapping[Split, Array], seed: int
+) -> dict[str, dict[Split, Array]]:
+    """Probabilities of each baseline on dev and test, shape (passages, labels), fitted on train."""
+    features = TfidfVectorizer(
+        preprocessor=lambda text: normalise(text).lower(), ngram_range=(1, 2), min_df=2, sublinear_tf=True
+    )
+    regression = LogisticRegression(C=4.0, max_iter=2000, class_weight="balanced", random_state=seed)
+    fitted = {
+        "TF-IDF + logistic regression": make_pipeline(features, OneVsRestClassifier(regression)),
+        "majority": make_pipeline(features, OneVsRestClassifier(DummyClassifier(strategy="most_frequent"))),
+    }
+    for pipeline in fitted.values():
+        pipeline.fit(texts["train"], truth["train"])
+    return {
+        name: {split: np.asarray(pipeline.predict_proba(texts[split])) for split in ("dev", "test")}
+        for name, pipeline in fitted.items()
+    }
+
+
+def outputs(dev_scores: Array, dev_truth: Array, keys: tuple[str, ...]) -> tuple[Output, ...]:
+    """Thresholds chosen on dev by the rule that the model's own are chosen by."""
+    return tuple(
+        Output(key=key, temperature=1.0, threshold=threshold(dev_scores[:, n], dev_truth[:, n]))
+        for n, key in enumerate(keys)
+    )

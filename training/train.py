@@ -1,0 +1,161 @@
+"""Fine-tune a sequence classifier with one named output a label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from labels.dataset import Example
+from labels.passages import normalise
+from labels.taxonomy import Taxonomy
+from training.base import Base
+
+# A passage of 90 English words takes about 120 word pieces; the few longer ones are windowed when served.
+MAX_TOKENS = 192
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run of training is set to. Rates and sizes are those that measured best on dev (training/README.md)."""
+
+    seed: int = 1
+    epochs: int = 8
+    batch: int = 32
+    learning_rate: float = 1e-4
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fine-tuned network in memory, with its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    def logits(self, texts: Sequence[str], batch: int = 32) -> NDArray[np.float64]:
+        """Outputs of the network in float32, shape (texts, labels), each text in one window."""
+        order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+        found = np.zeros((len(texts), self.model.config.num_labels))
+        self.model.eval()
+        for first in range(0, len(order), batch):
+            rows = order[first : first + batch]
+            encoded = self.tokenizer(
+                [normalise(texts[n]) for n in rows],
+                truncation=True, max_length=MAX_TOKENS, padding=True, return_tensors="pt",
+            ).to(self.model.device)  # fmt: skip
+            with torch.inference_mode():
+                found[rows] = self.model(**encoded).logits.float().cpu().numpy()
+        return found
+
+
+def fit(
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    taxonomy: Taxonomy,
+    base: Base,
+    folder: Path,
+    settings: Settings,
+    report: Callable[[dict[str, float]], None] = lambda _: None,
+) -> Fitted:
+    """Fine-tune `base` on `train`, keeping the epoch with the best mean average precision on `dev`.
+
+    folder: for checkpoints, one an epoch; a run that was killed goes on from the last of them. report: is given the
+    trainer's figures as they come. Seeded: two runs on one machine give the same predictions.
+    """
+    set_seed(settings.seed)
+    tokenizer = AutoTokenizer.from_pretrained(base.source)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base.source,
+        num_labels=len(taxonomy.keys),
+        id2label=dict(enumerate(taxonomy.keys)),
+        label2id={key: index for index, key in enumerate(taxonomy.keys)},
+        problem_type="multi_label_classification",
+    )
+    cuda = torch.cuda.is_available()
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        seed=settings.seed,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch,
+        per_device_eval_batch_size=64,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type="cosine",
+        train_sampling_strategy="group_by_length",
+        bf16=True,
+        use_cpu=not cuda,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="mean_ap",
+        greater_is_better=True,
+        logging_strategy="epoch",
+        disable_tqdm=not os.isatty(2),
+        report_to=[],
+        dataloader_pin_memory=cuda,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=encode(train, taxonomy, tokenizer),
+        eval_dataset=encode(dev, taxonomy, tokenizer),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=_mean_ap,
+        callbacks=[_Report(report)],
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    # Without its wrapper, which would run (and export) the forward pass under autocast.
+    trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    return Fitted(trained.cpu().float(), tokenizer)
+
+
+def encode(examples: Sequence[Example], taxonomy: Taxonomy, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Examples as a datasets.Dataset of token ids, lengths and label vectors (float32, taxonomy order)."""
+    encoded = tokenizer([normalise(e.text) for e in examples], truncation=True, max_length=MAX_TOKENS)
+    return Dataset.from_dict(
+        {
+            "input_ids": encoded["input_ids"],
+            "attention_mask": encoded["attention_mask"],
+            "length": [len(ids) for ids in encoded["input_ids"]],
+            "labels": [[float(flag) for flag in e.vector(taxonomy)] for e in examples],
+        }
+    )
+
+
+def _mean_ap(found: EvalPrediction) -> dict[str, float]:
+    truth, logits = np.asarray(found.label_ids), np.asarray(found.predictions)
+    present = truth.sum(axis=0) > 0
+    return {"mean_ap": float(average_precision_score(truth[:, present], logits[:, present], average="macro"))}
+
+
+class _Report(TrainerCallback):
+    def __init__(self, report: Callable[[dict[str, float]], None]) -> None:
+        self._report = report
+
+    def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
+        if logs:
+            self._report(dict(logs))
