@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
@@ -16,6 +16,8 @@ from labels.taxonomy import Taxonomy
 
 DATA = Path(__file__).with_name("data")
 WRITTEN = DATA / "written.jsonl"
+# What `candour labels hydrate` makes from references.jsonl and the reports; never committed: the words are not ours.
+HYDRATED = DATA / "hydrated.jsonl"
 
 Kind = Literal[
     "council_release", "local_news", "trade_press", "blog", "union_statement", "minutes", "inspection_letter",
@@ -71,6 +73,13 @@ class Example(Labels):
         return self.authority.casefold().strip() or f"document:{self.document}"
 
 
+Row = TypeVar("Row", bound=Labels)
+
+
+class InvalidRow(ValueError):
+    """A row that is not what it should be; the message names fields and what is wrong with them."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowError:
     """A row that cannot be used, and where it stands. line counts from 1."""
@@ -94,13 +103,10 @@ class DatasetError(ValueError):
 
 def load(paths: Iterable[Path], taxonomy: Taxonomy) -> list[Example]:
     """All examples of some JSONL files. Raises DatasetError with every row that is wrong."""
-    examples, errors = [], []
-    for path in paths:
-        for row in rows(path, taxonomy):
-            (errors if isinstance(row, RowError) else examples).append(row)  # type: ignore[arg-type]
-    if errors:
-        raise DatasetError(errors)  # type: ignore[arg-type]
-    return examples  # type: ignore[return-value]
+    found = [row for path in paths for row in rows(path, taxonomy)]
+    if errors := [row for row in found if isinstance(row, RowError)]:
+        raise DatasetError(errors)
+    return [row for row in found if isinstance(row, Example)]
 
 
 def rows(path: Path, taxonomy: Taxonomy) -> Iterator[Example | RowError]:
@@ -110,12 +116,20 @@ def rows(path: Path, taxonomy: Taxonomy) -> Iterator[Example | RowError]:
             yield found
             continue
         try:
-            example = Example.model_validate(found)
-        except ValidationError as error:
-            yield RowError(str(path), line, validation_detail(error))
-            continue
-        faults = example.faults(taxonomy)
-        yield RowError(str(path), line, "; ".join(faults)) if faults else example
+            yield parse(found, Example, taxonomy)
+        except InvalidRow as error:
+            yield RowError(str(path), line, str(error))
+
+
+def parse(raw: object, model: type[Row], taxonomy: Taxonomy) -> Row:
+    """A row read from JSON or elsewhere, validated against its model and the taxonomy. Raises InvalidRow."""
+    try:
+        row = model.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidRow(validation_detail(error)) from None
+    if faults := row.faults(taxonomy):
+        raise InvalidRow("; ".join(faults))
+    return row
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any | RowError]]:
@@ -126,7 +140,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any | RowError]]:
                 continue
             try:
                 yield line, json.loads(raw)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield line, RowError(str(path), line, f"not JSON: {error}")
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from labels.passages import Block, BlockKind, normalise, segment
@@ -41,14 +39,3 @@ def _slices(ids: list[int], size: int) -> Iterator[list[int]]:
     room = size - 2
     for start in range(0, max(len(body) - room // 2, 1), room // 2):
         yield first + body[start : start + room] + last
-
-
-def pad(batch: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and attention mask, each of shape (batch, longest)."""
-    longest = max(map(len, batch))
-    ids = np.full((len(batch), longest), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, window in enumerate(batch):
-        ids[row, : len(window)] = window
-        mask[row, : len(window)] = 1
-    return ids, mask

@@ -16,13 +16,18 @@ from models import encoding
 from models.calibration import Array
 from models.manifest import MODEL, TOKENIZER, ArtefactError
 
-# Windows that go through the network together; of like length, so that little of a batch is padding.
+# Windows that a worker takes at a time, of like length. Each goes through the network by itself: the int8 network
+# scales its activations over all that it is given at once, so that in one tensor a passage's neighbours would change
+# its scores; and on a CPU one tensor of sixteen is no faster than sixteen of one (benchmarks/inference.py).
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Network:
-    """Safe to share between threads. Each micro-batch runs on one core, as many side by side as there are workers."""
+    """Safe to share between threads. Micro-batches run side by side, one on each core that it may use.
+
+    A text's logits depend on that text alone, not on what else is asked at the same time.
+    """
 
     _session: onnxruntime.InferenceSession
     _tokenizer: Tokenizer
@@ -41,14 +46,18 @@ class Network:
         by_length = sorted(range(len(windows)), key=lambda n: len(windows[n]))
         batches = [by_length[first : first + BATCH] for first in range(0, len(by_length), BATCH)]
         merged = np.full((len(texts), self.labels), -np.inf)
-        for batch, found in zip(batches, self._workers.map(lambda b: self._run([windows[n] for n in b]), batches)):
+        for batch, found in zip(
+            batches, self._workers.map(lambda b: self._run([windows[n] for n in b]), batches), strict=True
+        ):
             np.maximum.at(merged, [owners[n] for n in batch], found)
         return merged
 
     def _run(self, windows: list[list[int]]) -> Array:
-        ids, mask = encoding.pad(windows)
-        (found,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
-        return np.asarray(found, dtype=np.float64)
+        rows = []
+        for window in windows:
+            ids = np.array([window], dtype=np.int64)
+            rows.append(self._session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0])
+        return np.concatenate(rows).astype(np.float64)
 
 
 def load(folder: Path, max_tokens: int, threads: int = 0) -> Network:

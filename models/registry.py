@@ -95,5 +95,5 @@ class Registry:
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, self.root / ALIASES)
+        Path(partial).chmod(0o644)
+        Path(partial).replace(self.root / ALIASES)

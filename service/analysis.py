@@ -26,7 +26,7 @@ class Parsed:
 def parse(data: bytes, path: str | None = None) -> Parsed:
     """Read a document and cut it into passages. Raises DocumentError."""
     document = documents.read(data)
-    return Parsed(path, hashlib.sha256(data).hexdigest(), document, document.passages())
+    return Parsed(path, hashlib.sha256(data).hexdigest(), document, document.passages)
 
 
 def score(parsed: Parsed, classifier: Classifier) -> ScoredDocument:

@@ -33,7 +33,7 @@ class Tally:
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
-    """The files to score, each once: those named, and those in named folders and below, hidden ones left out, sorted."""
+    """The files to score, each once: those named, and all below named folders, sorted, hidden ones left out."""
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():

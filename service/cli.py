@@ -19,7 +19,7 @@ from labels.taxonomy import TaxonomyError
 from models import classifier
 from models.classifier import Classifier
 from models.manifest import ArtefactError
-from service import batch, outputs, render
+from service import batch, labels_cli, outputs, render
 from service.batch import Tally
 from service.errors import CandourError
 from service.settings import Settings
@@ -32,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(labels_cli.labels_app, name="labels")
 log = Console(stderr=True, highlight=False)
 ModelOption = Annotated[str | None, typer.Option("--model", help="Version or alias. Default: CANDOUR_MODEL, champion.")]
 
@@ -103,12 +104,13 @@ def serve(
 
 def main() -> NoReturn:
     """The command `candour`: 0 all good, 1 could not run, 2 wrong usage, 3 ran and some inputs failed."""
+    labels_cli.register()
     for command in entry_points(group="candour.commands"):
         app.command(command.name)(command.load())
     try:
         app()
     except ModuleNotFoundError as error:
-        log.print(f"candour: {error}. Training needs more than scoring: pip install 'candour[train]'", markup=False)
+        log.print(f"candour: {error}. This command needs more than scoring: pip install 'candour[train]'", markup=False)
         sys.exit(1)
     except (CandourError, ArtefactError, TaxonomyError, DatasetError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # `candour … | head`: the reader has had enough

@@ -20,7 +20,7 @@ class UnknownFormat(CandourError):
     type = "unknown-format"
 
 
-Write = Callable[[ScoredDocument | Failure], None]
+Write = Callable[[ScoredDocument | Failure], object]
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def writer(path: Path, themes: Iterable[str], stances: Iterable[str]) -> Iterato
     partial, errors = path.with_name(path.name + ".partial"), path.with_name(path.name + ".errors.jsonl")
     failures: list[Failure] = []
     try:
-        with formats[path.suffix.lower()](partial, list(themes), list(stances), failures) as write:
+        with formats[path.suffix.lower()](partial, schema(list(themes), list(stances)), failures) as write:
             yield write
         partial.replace(path)
     finally:
@@ -56,12 +56,9 @@ def line(result: Any) -> str:
 
 
 @contextmanager
-def _jsonl(path: Path, themes: list[str], stances: list[str], failures: list[Failure]) -> Iterator[Write]:
+def _jsonl(path: Path, columns: pa.Schema, failures: list[Failure]) -> Iterator[Write]:  # noqa: ARG001
     with path.open("w", encoding="utf-8") as file:
-        yield lambda result: _ignore(file.write(line(result)))
-
-
-def _ignore(_: object) -> None: ...
+        yield lambda result: file.write(line(result))
 
 
 def rows(document: ScoredDocument) -> Iterator[dict[str, Any]]:
@@ -111,8 +108,7 @@ def schema(themes: list[str], stances: list[str]) -> pa.Schema:
 
 
 @contextmanager
-def _parquet(path: Path, themes: list[str], stances: list[str], failures: list[Failure]) -> Iterator[Write]:
-    columns = schema(themes, stances)
+def _parquet(path: Path, columns: pa.Schema, failures: list[Failure]) -> Iterator[Write]:
     with pq.ParquetWriter(path, columns, compression="zstd") as file:
 
         def write(result: ScoredDocument | Failure) -> None:
@@ -125,9 +121,9 @@ def _parquet(path: Path, themes: list[str], stances: list[str], failures: list[F
 
 
 @contextmanager
-def _csv(path: Path, themes: list[str], stances: list[str], failures: list[Failure]) -> Iterator[Write]:
+def _csv(path: Path, columns: pa.Schema, failures: list[Failure]) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, [field.name for field in schema(themes, stances)])
+        table = csv.DictWriter(file, columns.names)
         table.writeheader()
 
         def write(result: ScoredDocument | Failure) -> None:

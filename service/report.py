@@ -33,19 +33,25 @@ class Classification(Result):
     model: str = Field(description="Version of the model.")
 
 
-class Row(Classification):
-    """A line of `candour classify`."""
-
+class Identified(Result):
     id: str | int
 
 
-class ScoredPassage(Classification):
-    """A passage of a document: text is the document's extracted text from start to end (characters)."""
+class Row(Classification, Identified):
+    """A line of `candour classify`: the id that came in, and its labels."""
+
+
+class Placed(Result):
+    """Where a passage stands: text is the document's extracted text from start to end (characters)."""
 
     text: str
     start: int
     end: int
     page: int | None
+
+
+class ScoredPassage(Classification, Placed):
+    """A passage of a document, and its labels."""
 
 
 class Summary(Result):
@@ -87,7 +93,7 @@ class Failure(Result):
 
     path: str | None = None
     id: str | int | None = None
-    line: int | None = Field(None, description="Line of the input, for passages.")
+    line: int | None = Field(default=None, description="Line of the input, for passages.")
     error: Problem
 
     def body(self) -> dict[str, Any]:

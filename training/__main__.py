@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -18,8 +18,12 @@ from labels import dataset, splits, taxonomy
 from labels.passages import SEGMENTATION
 from labels.taxonomy import Taxonomy
 from models import calibration, manifest, network, registry
-from models.manifest import Lineage, Manifest
+from models.calibration import Array
+from models.manifest import Lineage, Manifest, Output
 from training.base import MINILM
+
+if TYPE_CHECKING:
+    from training.evaluate import Report
 
 # torch and transformers are imported by the steps that need them, so that `candour --help` stays quick.
 
@@ -48,7 +52,7 @@ def train(
     Example: candour train --data labels/data/written.jsonl --promote
     """
     from training import base as bases
-    from training import baselines, card, evaluate, export
+    from training import baselines, card, export
     from training.calibrate import outputs as calibrate
     from training.train import MAX_TOKENS, Settings, fit
 
@@ -57,10 +61,10 @@ def train(
     labelling = taxonomy.load(labels)
     examples = dataset.load(data or [dataset.WRITTEN], labelling)
     divided = splits.divide(examples)
-    for name in splits.SPLITS:
-        if not divided[name]:
-            raise dataset.DatasetError([dataset.RowError("data", 0, f"no passage falls into the {name} split")])
-        console.print(f"{name}: {len(divided[name])} passages")
+    for split in splits.SPLITS:
+        if not divided[split]:
+            raise dataset.DatasetError([dataset.RowError("data", 0, f"no passage falls into the {split} split")])
+        console.print(f"{split}: {len(divided[split])} passages")
     weights = bases.resolve(base)
     data_digest = dataset.digest(examples)
     version = version or f"{datetime.now(UTC):%Y%m%d}-{data_digest[:8]}"
@@ -74,19 +78,19 @@ def train(
     )  # fmt: skip
     console.print(f"trained in {time.monotonic() - started:.0f} s")
 
-    truth = {name: _truth(divided[name], labelling) for name in splits.SPLITS}
-    texts = {name: [e.text for e in divided[name]] for name in splits.SPLITS}
+    truth = {split: _truth(divided[split], labelling) for split in splits.SPLITS}
+    texts = {split: [e.text for e in divided[split]] for split in splits.SPLITS}
     lineage = Lineage(
         base=weights.name,
         base_sha256=weights.sha256,
         data_sha256=data_digest,
-        data_counts={name: len(divided[name]) for name in splits.SPLITS},
+        data_counts={split: len(divided[split]) for split in splits.SPLITS},
         taxonomy_version=labelling.version,
         taxonomy_sha256=labelling.digest,
         guide=max(e.guide for e in examples),
         seed=seed,
         commit=_commit(),
-        packages={name: package_version(name) for name in PACKAGES},
+        packages={package: package_version(package) for package in PACKAGES},
     )
     store_registry = registry.Registry(store)
     with store_registry.publishing(version) as folder:
@@ -97,10 +101,10 @@ def train(
         outputs = calibrate(dev_logits, truth["dev"], labelling.keys)
         parity = export.parity(fitted.logits(texts["dev"]), dev_logits, calibration.cuts(outputs))
         test_scores = calibration.probabilities(served.logits(texts["test"]), outputs)
-        reports = {f"candour {version}": _report(evaluate, divided["test"], truth["test"], test_scores, outputs)}
-        for name, scores in baselines.scores(texts, truth, seed).items():
+        reports = {f"candour {version}": _report(divided["test"], truth["test"], test_scores, outputs)}
+        for baseline, scores in baselines.scores(texts, truth, seed).items():
             tuned = baselines.outputs(scores["dev"], truth["dev"], labelling.keys)
-            reports[name] = _report(evaluate, divided["test"], truth["test"], scores["test"], tuned)
+            reports[baseline] = _report(divided["test"], truth["test"], scores["test"], tuned)
         size = (folder / manifest.MODEL).stat().st_size
         text = card.render(
             version=version, taxonomy=labelling, outputs=outputs, lineage=lineage, reports=reports, parity=parity,
@@ -114,9 +118,9 @@ def train(
             outputs=outputs,
             max_tokens=MAX_TOKENS,
             segmentation=SEGMENTATION,
-            sha256={name: manifest.sha256(folder / name) for name in manifest.FILES},
+            sha256={file: manifest.sha256(folder / file) for file in manifest.FILES},
             lineage=lineage,
-            metrics={name: round(value, 6) for name, value in metrics.items()},
+            metrics={metric: round(value, 6) for metric, value in metrics.items()},
         )
         (folder / manifest.MANIFEST).write_text(published.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if promote or not store_registry.aliases():
@@ -132,7 +136,9 @@ def _truth(examples: list[dataset.Example], labelling: Taxonomy) -> np.ndarray:
     return np.array([e.vector(labelling) for e in examples])
 
 
-def _report(evaluate, examples, truth, scores, outputs):  # type: ignore[no-untyped-def]
+def _report(examples: list[dataset.Example], truth: Array, scores: Array, outputs: tuple[Output, ...]) -> Report:
+    from training import evaluate
+
     return evaluate.report(
         tuple(o.key for o in outputs),
         truth.astype(bool),

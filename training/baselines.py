@@ -15,11 +15,11 @@ from labels.passages import normalise
 from labels.splits import Split
 from models.calibration import Array
 from models.manifest import Output
-from training.calibrate import threshold
+from training.calibrate import Truth, threshold
 
 
 def scores(
-    texts: Mapping[Split, Sequence[str]], truth: Mapping[Split, Array], seed: int
+    texts: Mapping[Split, Sequence[str]], truth: Mapping[Split, Truth], seed: int
 ) -> dict[str, dict[Split, Array]]:
     """Probabilities of each baseline on dev and test, shape (passages, labels), fitted on train."""
     features = TfidfVectorizer(
@@ -38,7 +38,7 @@ def scores(
     }
 
 
-def outputs(dev_scores: Array, dev_truth: Array, keys: tuple[str, ...]) -> tuple[Output, ...]:
+def outputs(dev_scores: Array, dev_truth: Truth, keys: tuple[str, ...]) -> tuple[Output, ...]:
     """Thresholds chosen on dev by the rule that the model's own are chosen by."""
     return tuple(
         Output(key=key, temperature=1.0, threshold=threshold(dev_scores[:, n], dev_truth[:, n]))

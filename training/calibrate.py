@@ -10,10 +10,11 @@ from sklearn.metrics import precision_recall_curve
 from models.calibration import Array, probabilities
 from models.manifest import Output
 
+Truth = NDArray[np.int64]
 PRECISION_FLOOR = 0.80
 
 
-def outputs(logits: Array, truth: NDArray[np.int64], keys: tuple[str, ...]) -> tuple[Output, ...]:
+def outputs(logits: Array, truth: Truth, keys: tuple[str, ...]) -> tuple[Output, ...]:
     """Calibrated outputs. logits, truth: shape (dev passages, labels), truth 0 or 1, columns in the order of keys."""
     chosen = []
     for column, key in enumerate(keys):
@@ -23,7 +24,7 @@ def outputs(logits: Array, truth: NDArray[np.int64], keys: tuple[str, ...]) -> t
     return tuple(chosen)
 
 
-def temperature(logits: Array, truth: NDArray[np.int64]) -> float:
+def temperature(logits: Array, truth: Truth) -> float:
     """The temperature with the lowest negative log-likelihood; 1 where dev has only one class."""
     if truth.min() == truth.max():
         return 1.0
@@ -35,7 +36,7 @@ def temperature(logits: Array, truth: NDArray[np.int64]) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
 
 
-def threshold(scores: Array, truth: NDArray[np.int64]) -> float:
+def threshold(scores: Array, truth: Truth) -> float:
     """The threshold with the best F1 among those with a precision of at least PRECISION_FLOOR.
 
     Where none reaches the floor, the one with the best F1. Halfway between two neighbouring scores, and rounded to four

@@ -26,7 +26,9 @@ def render(
     size: int,
     settings: Mapping[str, object],
 ) -> str:
-    """The card as Markdown. reports: by name of the model, on the same test split, ours first. size: of the ONNX file."""
+    """The card as Markdown. reports: by name of the model, on the same test split, ours first.
+
+    size: of the ONNX file, in bytes."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     environment.filters["figure"] = lambda value: f"{value:.3f}"
     ours, *_ = reports.values()

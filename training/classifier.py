@@ -7,7 +7,7 @@ precision of 0.30 on dev, hardly above the labels' rates.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -28,7 +28,7 @@ class MeanPooledConfig(PretrainedConfig):  # type: ignore[misc]
     """An encoder's configuration, and the labels."""
 
     model_type = "candour-mean-pooled"
-    sub_configs = {"encoder": AutoConfig}
+    sub_configs: ClassVar = {"encoder": AutoConfig}
 
     def __init__(self, encoder: dict[str, Any] | PretrainedConfig | None = None, dropout: float = 0.1, **kwargs: Any):
         if isinstance(encoder, dict):
@@ -39,7 +39,7 @@ class MeanPooledConfig(PretrainedConfig):  # type: ignore[misc]
 
 
 class MeanPooledClassifier(PreTrainedModel):  # type: ignore[misc]
-    """input_ids, attention_mask (batch, tokens) to logits (batch, labels). With labels, binary cross-entropy as loss."""
+    """input_ids and attention_mask (batch, tokens) to logits (batch, labels); with labels, the loss as well."""
 
     config_class = MeanPooledConfig
     base_model_prefix = "encoder"
@@ -49,7 +49,7 @@ class MeanPooledClassifier(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         self.encoder = AutoModel.from_config(config.encoder, add_pooling_layer=False)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.encoder.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.encoder.hidden_size, len(config.id2label or ()))
         self.post_init()
 
     @classmethod

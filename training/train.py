@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from transformers import (
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
     EvalPrediction,
@@ -30,6 +30,7 @@ from labels.dataset import Example
 from labels.passages import normalise
 from labels.taxonomy import Taxonomy
 from training.base import Base
+from training.classifier import MeanPooledClassifier
 
 # A passage of 90 English words takes about 120 word pieces; the few longer ones are windowed when served.
 MAX_TOKENS = 192
@@ -37,12 +38,16 @@ MAX_TOKENS = 192
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run of training is set to. Rates and sizes are those that measured best on dev (training/README.md)."""
+    """What a run of training is set to: the values that measured best on dev (training/README.md).
+
+    head_learning_rate: of the linear head, which begins at nothing and has far to go while the encoder has not.
+    """
 
     seed: int = 1
     epochs: int = 8
     batch: int = 32
-    learning_rate: float = 1e-4
+    learning_rate: float = 1.5e-4
+    head_learning_rate: float = 1e-2
     warmup: float = 0.1
     weight_decay: float = 0.01
 
@@ -54,10 +59,10 @@ class Fitted:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
-    def logits(self, texts: Sequence[str], batch: int = 32) -> NDArray[np.float64]:
+    def logits(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float64]:
         """Outputs of the network in float32, shape (texts, labels), each text in one window."""
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
-        found = np.zeros((len(texts), self.model.config.num_labels))
+        found = np.zeros((len(texts), len(self.model.config.id2label or ())))
         self.model.eval()
         for first in range(0, len(order), batch):
             rows = order[first : first + batch]
@@ -77,52 +82,46 @@ def fit(
     base: Base,
     folder: Path,
     settings: Settings,
+    *,
     report: Callable[[dict[str, float]], None] = lambda _: None,
 ) -> Fitted:
-    """Fine-tune `base` on `train`, keeping the epoch with the best mean average precision on `dev`.
+    """Fine-tune `base`, keeping the epoch with the best mean average precision on `dev`.
 
     folder: for checkpoints, one an epoch; a run that was killed goes on from the last of them. report: is given the
     trainer's figures as they come. Seeded: two runs on one machine give the same predictions.
     """
     set_seed(settings.seed)
     tokenizer = AutoTokenizer.from_pretrained(base.source)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        base.source,
-        num_labels=len(taxonomy.keys),
-        id2label=dict(enumerate(taxonomy.keys)),
-        label2id={key: index for index, key in enumerate(taxonomy.keys)},
-        problem_type="multi_label_classification",
-    )
     cuda = torch.cuda.is_available()
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        seed=settings.seed,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch,
-        per_device_eval_batch_size=64,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup,
-        weight_decay=settings.weight_decay,
-        lr_scheduler_type="cosine",
-        train_sampling_strategy="group_by_length",
-        bf16=True,
-        use_cpu=not cuda,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="mean_ap",
-        greater_is_better=True,
-        logging_strategy="epoch",
-        disable_tqdm=not os.isatty(2),
-        report_to=[],
-        dataloader_pin_memory=cuda,
-    )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=encode(train, taxonomy, tokenizer),
-        eval_dataset=encode(dev, taxonomy, tokenizer),
+    trainer = _Trainer(
+        head_learning_rate=settings.head_learning_rate,
+        model=MeanPooledClassifier.from_base(base, taxonomy.keys),
+        args=TrainingArguments(
+            output_dir=str(folder),
+            seed=settings.seed,
+            num_train_epochs=settings.epochs,
+            per_device_train_batch_size=settings.batch,
+            per_device_eval_batch_size=64,
+            learning_rate=settings.learning_rate,
+            warmup_steps=settings.warmup,
+            weight_decay=settings.weight_decay,
+            lr_scheduler_type="cosine",
+            train_sampling_strategy="group_by_length",
+            bf16=True,
+            use_cpu=not cuda,
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            save_total_limit=2,
+            load_best_model_at_end=True,
+            metric_for_best_model="mean_ap",
+            greater_is_better=True,
+            logging_strategy="epoch",
+            disable_tqdm=not os.isatty(2),
+            report_to=[],
+            dataloader_pin_memory=cuda,
+        ),
+        train_dataset=encode([e.text for e in train], _truth(train, taxonomy), tokenizer),
+        eval_dataset=encode([e.text for e in dev], _truth(dev, taxonomy), tokenizer),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_mean_ap,
         callbacks=[_Report(report)],
@@ -130,20 +129,24 @@ def fit(
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     # Without its wrapper, which would run (and export) the forward pass under autocast.
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    return Fitted(trained.cpu().float(), tokenizer)
+    return Fitted(trained.float(), tokenizer)
 
 
-def encode(examples: Sequence[Example], taxonomy: Taxonomy, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    """Examples as a datasets.Dataset of token ids, lengths and label vectors (float32, taxonomy order)."""
-    encoded = tokenizer([normalise(e.text) for e in examples], truncation=True, max_length=MAX_TOKENS)
+def encode(texts: Sequence[str], targets: NDArray[np.float64], tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Token ids, lengths and targets, shape (texts, labels), 0 to 1, as a datasets.Dataset."""
+    encoded = tokenizer([normalise(text) for text in texts], truncation=True, max_length=MAX_TOKENS)
     return Dataset.from_dict(
         {
             "input_ids": encoded["input_ids"],
             "attention_mask": encoded["attention_mask"],
             "length": [len(ids) for ids in encoded["input_ids"]],
-            "labels": [[float(flag) for flag in e.vector(taxonomy)] for e in examples],
+            "labels": targets.astype(np.float32).tolist(),
         }
     )
+
+
+def _truth(examples: Sequence[Example], taxonomy: Taxonomy) -> NDArray[np.float64]:
+    return np.array([e.vector(taxonomy) for e in examples], dtype=np.float64)
 
 
 def _mean_ap(found: EvalPrediction) -> dict[str, float]:
@@ -152,10 +155,35 @@ def _mean_ap(found: EvalPrediction) -> dict[str, float]:
     return {"mean_ap": float(average_precision_score(truth[:, present], logits[:, present], average="macro"))}
 
 
-class _Report(TrainerCallback):
+class _Trainer(Trainer):  # type: ignore[misc]
+    """Trainer with a learning rate of its own for the head, and weight decay on matrices alone."""
+
+    def __init__(self, *, head_learning_rate: float, **kwargs: Any) -> None:
+        self._head_learning_rate = head_learning_rate
+        super().__init__(**kwargs)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ARG002
+        if self.optimizer is None:
+            assert self.model is not None
+            named = list(self.model.named_parameters())
+            head = [parameter for name, parameter in named if name.startswith("classifier.")]
+            matrices = [p for name, p in named if p.ndim > 1 and not name.startswith("classifier.")]
+            vectors = [p for name, p in named if p.ndim == 1 and not name.startswith("classifier.")]
+            rate, decay = self.args.learning_rate, self.args.weight_decay
+            self.optimizer = torch.optim.AdamW(
+                [
+                    {"params": head, "lr": self._head_learning_rate, "weight_decay": 0.0},
+                    {"params": matrices, "lr": rate, "weight_decay": decay},
+                    {"params": vectors, "lr": rate, "weight_decay": 0.0},
+                ]
+            )
+        return self.optimizer
+
+
+class _Report(TrainerCallback):  # type: ignore[misc]
     def __init__(self, report: Callable[[dict[str, float]], None]) -> None:
         self._report = report
 
-    def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:  # noqa: ARG002
         if logs:
             self._report(dict(logs))

@@ -51,7 +51,7 @@ _BODY = {
 
 @router.post("/documents", openapi_extra=_BODY)
 async def score(request: Request, model: Model, settings: CurrentSettings) -> ScoredDocument:
-    """Score a document: a file (multipart, field `file`; PDF, DOCX, HTML, EML, Markdown, text), or JSON with its text."""
+    """Score a document: a file (multipart field `file`; PDF, DOCX, HTML, EML, Markdown or text), or JSON."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > settings.max_bytes:
         raise TooLarge(f"the body has {int(declared):,} bytes; the limit is {settings.max_bytes:,} (CANDOUR_MAX_BYTES)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 
 from labels.passages import Block, BlockKind, Passage, segment
 
@@ -22,6 +23,7 @@ class Document:
     published: date | None = None
     pages: int | None = None
 
+    @cached_property
     def passages(self) -> list[Passage]:
         return segment(self.text, self.blocks)
 

@@ -304,9 +304,7 @@ def _line(words: list[_Word], page: int) -> _Line:
 
 def _bullet(text: str) -> bool:
     return text == "o" or (
-        (len(text) == 1
-        and unicodedata.category(text) in {"So", "Sm", "Co", "Pd", "Cn"}
-        and text not in "©®")
+        (len(text) == 1 and unicodedata.category(text) in {"So", "Sm", "Co", "Pd", "Cn"} and text not in "©®")
         or text in {"•", "·", "*", "‣"}
     )
 

@@ -68,7 +68,7 @@ def blocks(document: Document, kind: BlockKind) -> list[str]:
 
 
 def passages(document: Document) -> list[str]:
-    return [passage.text for passage in document.passages()]
+    return [passage.text for passage in document.passages]
 
 
 FIRST = column(
@@ -97,13 +97,13 @@ def test_lines_make_paragraphs_and_gaps_part_them() -> None:
 
 def test_passages_are_slices_of_the_text() -> None:
     document = read(make([*FIRST, *SECOND]))
-    assert all(document.text[passage.start : passage.end] == passage.text for passage in document.passages())
+    assert all(document.text[passage.start : passage.end] == passage.text for passage in document.passages)
 
 
 def test_a_paragraph_runs_on_over_the_page_break() -> None:
     upper, lower = FIRST[:2], [(72.0, 760.0, FIRST[2][2])]
     document = read(make([*SECOND, *((x, y - 540, text) for x, y, text, *_ in upper)], [*lower, *SECOND]))
-    running = [passage for passage in document.passages() if passage.text.startswith("The harbour")]
+    running = [passage for passage in document.passages if passage.text.startswith("The harbour")]
     assert [(passage.page, passage.text.endswith("of the year.")) for passage in running] == [(1, True)]
 
 
@@ -289,7 +289,7 @@ def test_small_print_and_sections_about_procedure_are_furniture() -> None:
         (72, 570, "Harbour House keeps its own doors open to all who come."),
     ]
     document = read(make([*FIRST, *SECOND], last))
-    assert {passage.page for passage in document.passages()} == {1}
+    assert {passage.page for passage in document.passages} == {1}
     assert "ask at the desk" in " ".join(blocks(document, BlockKind.FURNITURE))
 
 
@@ -348,7 +348,7 @@ def test_odd_pages_do_not_crash() -> None:
 )
 def test_invariants_of_real_reports(name: str, least: int) -> None:
     document = read((REPORTS / f"{name}.pdf").read_bytes())
-    found = document.passages()
+    found = document.passages
     assert len(found) >= least
     assert document.title and len(document.title.split()) > 3
     assert all(left.end <= right.start for left, right in pairwise(document.blocks))

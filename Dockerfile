@@ -1,0 +1,14 @@
+# The HTTP API with the shipped model. Build: docker build -t candour .   Run: docker run -p 8000:8000 candour
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY . .
+RUN pip install --no-cache-dir --prefix=/install --constraint constraints.txt .
+
+FROM python:3.11-slim
+RUN useradd --create-home candour
+COPY --from=build /install /usr/local
+USER candour
+ENV CANDOUR_HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=3)"]
+CMD ["candour", "serve"]

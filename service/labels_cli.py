@@ -1,0 +1,176 @@
+"""`candour labels …`: look after labelled data. What needs scikit-learn and the like is found by its entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from labels import agreement as agreements
+from labels import check, dataset, interchange, references, splits, taxonomy
+from labels.agreement import Agreement
+from labels.dataset import Example, RowError
+from labels.interchange import FORMATS, SUFFIXES, Format
+from labels.passages import Passage
+from service.documents import read
+from service.errors import DocumentError
+
+COULD_NOT_RUN, SOME_FAILED = 1, 3
+labels_app = typer.Typer(
+    help="Labelled data: find reports' passages again, check, split, compare annotators, import and export.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+log = Console(stderr=True, highlight=False, soft_wrap=True)
+FormatOption = Annotated[
+    str | None, typer.Option("--format", "-f", help="jsonl, csv, label-studio or datasets. Default: by the name.")
+]
+ReportsOption = Annotated[
+    Path, typer.Option(help="The folder of the reports.", exists=True, file_okay=False, envvar="CANDOUR_REPORTS")
+]
+
+
+def register() -> None:
+    """Add the commands that other packages offer for this group (`check`)."""
+    for command in entry_points(group="candour.labels"):
+        labels_app.command(command.name)(command.load())
+
+
+@labels_app.command(epilog="Example:  [bold]candour labels hydrate --reports ../shared/reports[/bold]")
+def hydrate(
+    reports: ReportsOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = dataset.HYDRATED,
+    source: Annotated[Path, typer.Option("--references", help="The references.")] = references.REFERENCES,
+) -> None:
+    """Find the passages of the references again in the reports, and write them as examples.
+
+    Fails, and writes nothing, when there is one that it cannot find.
+    """
+    wanted = references.read(source, taxonomy.load())
+    total = len({reference.file for reference in wanted})
+    with Progress(console=log, disable=not log.is_terminal, transient=True) as bar:
+        task = bar.add_task("reading", total=total)
+        found = references.find(wanted, _passages_of(reports, lambda: bar.advance(task)), source)
+    dataset.write(output, map(references.example, found))
+    moved = sum(item.moved for item in found)
+    log.print(f"{len(found)} passages of {total} reports, {moved} of them moved since they were labelled: {output}")
+
+
+@labels_app.command(epilog="Example:  [bold]candour labels split[/bold]")
+def split(
+    paths: Annotated[list[Path] | None, typer.Argument(help="JSONL of examples or references. Default: ours.")] = None,
+    file: Annotated[Path, typer.Option(help="The splits file to add to.")] = splits.FIXED,
+) -> None:
+    """Fix the split of every group that the splits file lacks. A group in it never moves."""
+    labelling = taxonomy.load()
+    found = [item for path in paths or check.packaged() for item in check.read(path, labelling)]
+    faults = [item for item in found if isinstance(item, check.Finding)]
+    if faults:
+        raise dataset.DatasetError([RowError(fault.path, fault.line, fault.detail) for fault in faults])
+    new = splits.fix(file, [item.group for item in found if isinstance(item, check.Row)])
+    log.print(f"{len(new)} groups added, {len(splits.read(file))} in {file}")
+
+
+@labels_app.command(epilog="Example:  [bold]candour labels agreement first.jsonl second.jsonl --json[/bold]")
+def agreement(
+    first: Annotated[Path, typer.Argument(help="JSONL of one annotator: id and labels, examples, or references.")],
+    second: Annotated[Path, typer.Argument(help="JSONL of the other.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the ids that differ.")] = False,
+) -> None:
+    """Cohen's kappa and Krippendorff's alpha of two annotators, by id."""
+    labelling = taxonomy.load()
+    both = [agreements.read(path, labelling) for path in (first, second)]
+    if not set(both[0]) & set(both[1]):
+        log.print(f"candour: {first} and {second} have no id in common", style="red", markup=False)
+        raise typer.Exit(COULD_NOT_RUN)
+    found = agreements.compare(both[0], both[1], labelling)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    _print(found)
+
+
+@labels_app.command("import", epilog="Example:  [bold]candour labels import project.json -o labels.jsonl[/bold]")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="What to import.", exists=True)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .jsonl file.")],
+    format: FormatOption = None,  # noqa: A002  # the option's name
+) -> None:
+    """Import labelled passages. Rows that cannot be imported are named, and the rest goes in (exit code 3)."""
+    rows = list(interchange.unique(_format(format, source).read(source, taxonomy.load()), source))
+    taken = [row for row in rows if isinstance(row, Example)]
+    refused = [row for row in rows if isinstance(row, RowError)]
+    for row in refused:
+        log.print(str(row), style="red", markup=False)
+    if refused and not taken:
+        log.print(f"candour: nothing in {source} can be imported", style="red", markup=False)
+        raise typer.Exit(COULD_NOT_RUN)
+    dataset.write(output, taken)
+    log.print(f"{len(taken)} rows imported, {len(refused)} not: {output}")
+    raise typer.Exit(SOME_FAILED if refused else 0)
+
+
+@labels_app.command(epilog="Example:  [bold]candour labels export labels/data/written.jsonl -o tasks.json[/bold]")
+def export(
+    sources: Annotated[list[Path], typer.Argument(metavar="IN...", help="JSONL of examples.", exists=True)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A file, or a folder for datasets.")],
+    format: FormatOption = None,  # noqa: A002  # the option's name
+    interface: Annotated[
+        Path | None, typer.Option(help="Write Label Studio's labelling interface for these tasks here, too.")
+    ] = None,
+) -> None:
+    """Export labelled passages: all their fields, so that an import gives them back as they were."""
+    labelling = taxonomy.load()
+    examples = dataset.load(sources, labelling)
+    _format(format, output).write(output, examples)
+    if interface:
+        interface.write_text(interchange.label_studio_interface(labelling), encoding="utf-8")
+    log.print(f"{len(examples)} rows exported: {output}")
+
+
+def _passages_of(folder: Path, tick: Callable[[], None]) -> Callable[[str], list[Passage]]:
+    def passages_of(file: str) -> list[Passage]:
+        tick()
+        try:
+            return read((folder / file).read_bytes()).passages
+        except DocumentError as error:
+            raise OSError(str(error)) from error
+
+    return passages_of
+
+
+def _format(name: str | None, path: Path) -> Format:
+    """A format by its name, else by the path's. Raises BadParameter."""
+    name = name or SUFFIXES.get(path.suffix.lower()) or ("" if path.suffix else "datasets")
+    if name in FORMATS:
+        return FORMATS[name]
+    for offered in entry_points(group="candour.formats", name=name):
+        found = offered.load()
+        assert isinstance(found, Format)
+        return found
+    known = sorted({*FORMATS, *entry_points(group="candour.formats").names})
+    raise typer.BadParameter(f"not known; one of {', '.join(known)}", param_hint="--format")
+
+
+def _print(found: Agreement) -> None:
+    table = Table("label", "first", "second", "both", "agreed", "kappa", "alpha", box=None)
+    for row in found.labels:
+        counts = (str(row.first), str(row.second), str(row.both))
+        table.add_row(row.label, *counts, f"{row.agreed:.1%}", _figure(row.kappa), _figure(row.alpha))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    sets = {"themes": found.alpha_themes, "stances": found.alpha_stances, "both": found.alpha_all}
+    console.print("alpha of the sets (MASI): " + ", ".join(f"{name} {_figure(value)}" for name, value in sets.items()))
+    console.print(f"kappa of the primary stance: {_figure(found.primary_kappa)}")
+    alone = len(found.only_first) + len(found.only_second)
+    console.print(f"{found.passages} passages, {len(found.differing)} differ; {alone} labelled by one alone, left out")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

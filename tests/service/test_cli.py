@@ -1,0 +1,134 @@
+"""The command itself, as a shell runs it."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+COMMAND = Path(sys.executable).with_name("candour")
+
+
+def candour(*arguments: str | Path, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=True, cwd=cwd, timeout=250, check=False
+    )
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def jsonl(rows: Iterable[object]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_score_prints_counts_and_the_sharpest_passages(folder: Path) -> None:
+    done = candour("score", folder / "release.txt")
+    assert done.returncode == 0
+    assert "5 passages" in done.stdout and "care_planning" in done.stdout and "We are sorry" in done.stdout
+    assert "1 documents, 5 passages, 0 failed" in done.stderr and "model " in done.stderr
+    assert "%" not in done.stderr  # no progress bar in a pipe
+
+
+def test_score_goes_on_past_what_it_cannot_read(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    done = candour("score", folder, folder / "nowhere.pdf", "-o", out)
+    assert done.returncode == 3
+    found = {Path(str(row["path"])).name: row for row in lines(out.read_text())}
+    assert set(found) == {"release.txt", "page.pdf", "empty.txt", "noise.pdf", "nowhere.pdf"}
+    types = {name: row["error"]["type"] for name, row in found.items() if "error" in row}  # type: ignore[index]
+    assert types == {
+        "empty.txt": "empty-document",
+        "noise.pdf": "unsupported-document",
+        "nowhere.pdf": "unreadable",
+    }
+    page = found["page.pdf"]
+    assert page["media_type"] == "text/html" and page["title"] == "Praise for the missing children team"
+    release = found["release.txt"]
+    assert {"id", "path", "title", "sha256", "passages", "summary"} <= release.keys()
+    passage = release["passages"][1]  # type: ignore[index]
+    assert passage["text"].startswith('"We are sorry') and "apologetic" in passage["stances"]
+    assert {"text", "start", "end", "page", "themes", "stances", "primary_stance", "scores", "model"} <= passage.keys()
+    assert "2 documents, 7 passages, 3 failed" in done.stderr and "failed, unreadable: 1" in done.stderr
+
+
+def test_tables_have_a_row_a_passage_and_failures_beside_them(folder: Path, tmp_path: Path) -> None:
+    for name in ("out.csv", "out.parquet"):
+        assert candour("score", folder, "-o", tmp_path / name).returncode == 3
+        errors = lines((tmp_path / f"{name}.errors.jsonl").read_text())
+        assert {Path(str(row["path"])).name for row in errors} == {"empty.txt", "noise.pdf"}
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["text"] for row in rows] == [row["text"] for row in table] and len(rows) == 7
+    assert [row["stances"] for row in rows] == [";".join(row["stances"]) for row in table]
+    assert 0 <= table[0]["p_critical"] <= 1
+
+
+def test_a_table_has_no_cell_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    text = '=HYPERLINK("http://example.invalid") is what the council put into the first cell of its plan for children.'
+    (tmp_path / "a.txt").write_text(text)
+    assert candour("score", tmp_path / "a.txt", "-o", tmp_path / "out.csv").returncode == 0
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["text"] == "'" + text
+
+
+def test_an_unknown_ending_stops_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
+    done = candour("score", folder, "-o", tmp_path / "out.xlsx")
+    assert done.returncode == 1 and ".jsonl, .csv, .parquet" in done.stderr
+    assert not (tmp_path / "out.xlsx").exists()
+
+
+def test_classify_answers_each_line_in_order(tmp_path: Path) -> None:
+    source = jsonl(
+        [{"id": n, "text": f"Reviews of plan {n} were late and children waited."} for n in range(3)]
+        + [{"id": "no text"}, ["not an object"], {"text": "no id"}, {"id": "blank", "text": " \n"}]
+    )
+    source += "{broken\n\n" + jsonl([{"id": "last", "text": "The café opens at nine."}])
+    (tmp_path / "in.jsonl").write_text(source, encoding="utf-8")
+    done = candour("classify", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl")
+    assert done.returncode == 3 and done.stdout == ""
+    rows = lines((tmp_path / "out.jsonl").read_text())
+    assert [row["id"] for row in rows] == [0, 1, 2, "no text", None, None, "blank", None, "last"]
+    assert [row.get("line") for row in rows] == [None] * 3 + [4, 5, 6, 7, 8] + [None]
+    assert list(rows[0]) == ["id", "themes", "stances", "primary_stance", "scores", "model"]
+    assert rows[0]["stances"] == ["critical"] and rows[8]["stances"] == []
+    assert candour("classify", "-", stdin=source).stdout == (tmp_path / "out.jsonl").read_text()
+
+
+def test_classify_of_good_lines_exits_0_and_of_none_prints_nothing() -> None:
+    assert candour("classify", stdin=jsonl([{"id": "a", "text": "Good plans."}])).returncode == 0
+    nothing = candour("classify", stdin="")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+
+
+def test_a_lone_surrogate_is_an_error_line_and_not_a_crash() -> None:
+    done = candour("classify", stdin='{"id": 1, "text": "half \\ud83d of a sign"}\n')
+    assert done.returncode == 3 and "surrogate" in lines(done.stdout)[0]["error"]["detail"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["score"], 2, "Missing argument"),
+        (["classify", "no-such-file.jsonl"], 1, "No such file"),
+        (["classify", "--model", "none"], 1, "no model 'none'"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_usage(arguments: list[str], status: int, said: str) -> None:
+    done = candour(*arguments)
+    assert done.returncode == status and said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["score", "classify", "serve", "train"])
+def test_help_has_an_example(command: str) -> None:
+    done = candour(command, "--help")
+    assert done.returncode == 0 and f"candour {command}" in done.stdout.split("Usage:")[1].partition("\n")[2]
