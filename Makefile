@@ -15,8 +15,13 @@ score: .venv/base.stamp  ## score a folder of documents: make score DOCS=path OU
 serve: .venv/base.stamp  ## the HTTP API on http://127.0.0.1:8000/docs
 	$(BIN)/candour serve
 
-train: .venv/dev.stamp  ## train a model on the packaged labels, and on the reports of REPORTS where they are at hand
-	$(BIN)/candour train $(if $(wildcard $(REPORTS)/manifest.csv),--data labels/data/written.jsonl --data labels/data/hydrated.jsonl)
+train: .venv/dev.stamp  ## train a model: on the written passages, and on those of reports where REPORTS has them
+ifneq ($(wildcard $(REPORTS)/manifest.csv),)
+	$(BIN)/candour labels hydrate --reports $(REPORTS)
+	$(BIN)/candour train --data labels/data/written.jsonl --data labels/data/hydrated.jsonl
+else
+	$(BIN)/candour train --data labels/data/written.jsonl
+endif
 
 test: .venv/dev.stamp lint  ## everything that must pass
 	$(BIN)/python -m pytest

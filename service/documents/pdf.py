@@ -6,15 +6,11 @@ publisher's template, except the two short lists of words in BOILERPLATE and SET
 
 from __future__ import annotations
 
-import ctypes
-import math
 import re
 import threading
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import accumulate, pairwise
 
@@ -23,6 +19,7 @@ from pypdfium2 import raw
 
 from labels.passages import BlockKind
 from service.documents.document import Document, Draft
+from service.documents.pdf_lines import Line, page_lines
 from service.errors import DamagedDocument, EncryptedDocument, NoText
 
 # pdfium is not safe to use from two threads at once.
@@ -53,9 +50,6 @@ SET_ASIDE = (
 )
 
 _HYPHENS = "\x02\ufffe\u00ad-\u2010"
-_NUMBER = re.compile(r"\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)]|\d{1,3}(?:\.\d{1,2}){1,2}\.?")
-# A bullet or a number with no space behind it.
-_GLUED = re.compile(r"([\ue000-\uf8ff•◼■▪●]|\d{1,3}[.)](?=[A-Z‘“]))(.+)")
 _PAGE_NUMBER = re.compile(
     r"[-–—|\[(\s]*(?:page|p\.?)?\s*\d{1,4}(?:\s*(?:of|/)\s*\d{1,4})?(?:\s*\|?\s*page)?[-–—|\])\s]*", re.IGNORECASE
 )
@@ -70,77 +64,17 @@ _PREFIX = re.compile("anti|co|cross|ex|half|high|inter|long|low|mid|multi|near|n
 
 
 @dataclass(slots=True)
-class _Word:
-    text: str
-    x0: float
-    x1: float
-    y: float
-    size: float
-    bold: bool
-
-
-@dataclass(slots=True)
-class _Line:
-    words: list[_Word]
-    page: int
-    # What stood before the text and is no part of it: a bullet, a paragraph number, a note's number.
-    marker: _Word | None = None
-    left: float = 0.0
-    right: float = 0.0
-    tabular: bool = False
-    small: bool = False
-
-    @property
-    def text(self) -> str:
-        return " ".join(word.text for word in self.words)
-
-    @property
-    def x0(self) -> float:
-        return (self.marker or self.words[0]).x0
-
-    @property
-    def text_x(self) -> float:
-        return self.words[0].x0
-
-    @property
-    def x1(self) -> float:
-        return self.words[-1].x1
-
-    @property
-    def y(self) -> float:
-        return self.words[0].y
-
-    @property
-    def size(self) -> float:
-        return max(self.words, key=lambda word: len(word.text)).size
-
-    @property
-    def bold(self) -> bool:
-        return all(word.bold for word in self.words)
-
-    @property
-    def noted(self) -> bool:
-        """Whether a raised number opens the line: a footnote."""
-        return self.marker is not None and self.marker.text.isdigit() and self.marker.y > self.y + 0.1 * self.size
-
-    @property
-    def ends(self) -> bool:
-        """Whether a sentence ends with the line."""
-        return self.text.rstrip("’”'\")] ").endswith((".", "!", "?", ":"))
-
-
-@dataclass(slots=True)
 class _Group:
     """Lines that make a block."""
 
-    lines: list[_Line]
+    lines: list[Line]
     kind: BlockKind = BlockKind.PARAGRAPH
     text: str = ""
 
     @property
     def bulleted(self) -> bool:
         marker = self.lines[0].marker
-        return marker is not None and not marker.text[-1].isdigit() and not _NUMBER.fullmatch(marker.text)
+        return marker is not None and not marker.text[-1].isdigit() and not NUMBER.fullmatch(marker.text)
 
     @property
     def size(self) -> float:
@@ -173,7 +107,7 @@ def read(data: bytes) -> Document:
     with _PDFIUM:
         try:
             with closing(pdfium.PdfDocument(data)) as pdf:
-                pages = [_page(pdf, index) for index in range(len(pdf))]
+                pages = [page_lines(pdf, index) for index in range(len(pdf))]
                 named = pdf.get_metadata_dict().get("Title", "")
         except pdfium.PdfiumError as error:
             if getattr(error, "err_code", None) in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
@@ -204,121 +138,16 @@ def read(data: bytes) -> Document:
 # --- Words and lines
 
 
-def _page(pdf: pdfium.PdfDocument, index: int) -> tuple[list[_Line], float]:
-    """The lines of a page, in the order in which they were written, and its height."""
-    with closing(pdf[index]) as page, closing(page.get_textpage()) as text:
-        return list(_lines(_words(text), index + 1)), page.get_height()
-
-
-def _words(page: pdfium.PdfTextPage) -> Iterator[_Word]:
-    """The words of a page. Calls into pdfium are dear, so a word is measured at its two ends only."""
-    handle = page.raw
-    codes = [raw.FPDFText_GetUnicode(handle, index) for index in range(page.count_chars())]
-    left, right, bottom, top, x, y = (ctypes.c_double() for _ in range(6))
-    box = [ctypes.byref(value) for value in (left, right, bottom, top)]
-    origin = [ctypes.byref(value) for value in (x, y)]
-    styles: dict[int, tuple[float, bool]] = {}
-
-    def style(index: int) -> tuple[float, bool]:
-        written = raw.FPDFText_GetTextObject(handle, index)
-        key = ctypes.cast(written, ctypes.c_void_p).value or 0
-        if key not in styles:
-            matrix = raw.FS_MATRIX()
-            raw.FPDFText_GetMatrix(handle, index, ctypes.byref(matrix))
-            size = raw.FPDFText_GetFontSize(handle, index) * (math.hypot(matrix.c, matrix.d) or 1.0)
-            name = ctypes.create_string_buffer(128)
-            raw.FPDFText_GetFontInfo(handle, index, name, 128, None)
-            heavy = any(part in name.value.lower() for part in (b"bold", b"black", b"heavy", b"demi"))
-            styles[key] = (size, heavy or raw.FPDFText_GetFontWeight(handle, index) >= 600)
-        return styles[key]
-
-    for start, end in _spans(codes):
-        size, bold = style(start)
-        text = "".join(map(chr, codes[start:end]))
-        if text[-1].isdigit() and not text.isdigit():
-            # A note's number, raised behind the word: "Board1".
-            while end > start + 1 and chr(codes[end - 1]).isdigit() and style(end - 1)[0] < 0.8 * size:
-                end -= 1
-            text = text[: end - start]
-        raw.FPDFText_GetCharBox(handle, end - 1, *box)
-        x1 = right.value
-        raw.FPDFText_GetCharBox(handle, start, *box)
-        raw.FPDFText_GetCharOrigin(handle, start, *origin)
-        yield _Word(text, left.value, max(x1, right.value), y.value, size, bold)
-
-
-def _spans(codes: list[int]) -> Iterator[tuple[int, int]]:
-    """Runs of characters between spaces. pdfium marks a hyphen at a line's end and leaves no space behind it."""
-    start = None
-    for index, code in enumerate(codes):
-        if code == 0 or code > 0x10FFFF or 0xD800 <= code < 0xE000 or chr(code).isspace():
-            if start is not None:
-                yield start, index
-            start = None
-            continue
-        if start is None:
-            start = index
-        if code in (0x02, 0xFFFE):
-            yield start, index + 1
-            start = None
-    if start is not None:
-        yield start, len(codes)
-
-
-def _lines(words: Iterable[_Word], page: int) -> Iterator[_Line]:
-    held: list[_Word] = []
-    for word in words:
-        if held:
-            last = held[-1]
-            size = max(word.size, last.size)
-            level = abs(word.y - last.y) < 0.2 * size or (
-                abs(word.y - last.y) < 0.6 * size and min(word.size, last.size) < 0.8 * size
-            )
-            if not level or word.x0 < last.x1 - size:
-                yield _line(held, page)
-                held = []
-        held.append(word)
-    if held:
-        yield _line(held, page)
-
-
-def _line(words: list[_Word], page: int) -> _Line:
-    """A line, its marker taken off."""
-    first, marker = words[0], None
-    usual = max(word.size for word in words)
-    if glued := _GLUED.match(first.text):
-        marker, words = replace(first, text=glued[1]), [replace(first, text=glued[2]), *words[1:]]
-    elif len(words) > 1:
-        gap = words[1].x0 - first.x1
-        if (
-            _bullet(first.text)
-            or (first.text.isdigit() and first.size < 0.8 * usual and first.y > words[1].y + 0.1 * usual)
-            or (_NUMBER.fullmatch(first.text) and gap > 0.2 * usual)
-            or (re.fullmatch(r"\d{1,3}", first.text) and 0.8 * usual < gap < 4 * usual)
-        ):
-            marker, words = first, words[1:]
-    # A note's number, raised behind a stop: it stands as a word of its own.
-    kept = [word for word in words if not (word.text.isdigit() and word.size < 0.8 * usual)] or words
-    return _Line(kept, page, marker)
-
-
-def _bullet(text: str) -> bool:
-    return text == "o" or (
-        (len(text) == 1 and unicodedata.category(text) in {"So", "Sm", "Co", "Pd", "Cn"} and text not in "©®")
-        or text in {"•", "·", "*", "‣"}
-    )
-
-
 # --- What is usual, and what is not part of the flow
 
 
-def _drop_running(pages: list[tuple[list[_Line], float]]) -> None:
+def _drop_running(pages: list[tuple[list[Line], float]]) -> None:
     """Take off heads and feet: lines in the margins that come back on another page, and bare page numbers."""
 
-    def sign(line: _Line) -> tuple[str, int]:
+    def sign(line: Line) -> tuple[str, int]:
         return re.sub(r"^\d{1,3}\s+|\s+\d{1,3}$", "", line.text).casefold(), round(line.y / 4)
 
-    def margin(line: _Line, height: float) -> bool:
+    def margin(line: Line, height: float) -> bool:
         return line.y < 0.1 * height or line.y > 0.9 * height
 
     seen: Counter[tuple[str, int]] = Counter()
@@ -333,7 +162,7 @@ def _drop_running(pages: list[tuple[list[_Line], float]]) -> None:
         ]
 
 
-def _in_order(lines: list[_Line]) -> list[_Line]:
+def _in_order(lines: list[Line]) -> list[Line]:
     """The order of writing, save that lines written last and standing above all the others come first."""
     highest = list(accumulate((line.y for line in lines), max))
     lowest = list(accumulate((line.y for line in reversed(lines)), min))[::-1]
@@ -341,12 +170,12 @@ def _in_order(lines: list[_Line]) -> list[_Line]:
     return lines[cut:] + lines[:cut]
 
 
-def _outermost(line: _Line, lines: list[_Line]) -> bool:
+def _outermost(line: Line, lines: list[Line]) -> bool:
     others = [other.y for other in lines if abs(other.y - line.y) > 1]
     return not others or line.y < min(others) + 30 or line.y > max(others) - 30
 
 
-def _layout(pages: list[tuple[list[_Line], float]]) -> _Layout:
+def _layout(pages: list[tuple[list[Line], float]]) -> _Layout:
     sizes: Counter[float] = Counter()
     steps: Counter[float] = Counter()
     words: Counter[str] = Counter()
@@ -372,7 +201,7 @@ def _layout(pages: list[tuple[list[_Line], float]]) -> _Layout:
     return _Layout(size, leading, words, sum((cut > 0) - (cut < 0) for cut in cuts))
 
 
-def _mark(lines: list[_Line], layout: _Layout) -> None:
+def _mark(lines: list[Line], layout: _Layout) -> None:
     """Mark the lines of a page that are small print, or cells of a table; note how far right each could reach."""
     foot = False
     left = min((line.x0 for line in lines), default=0.0)
@@ -413,7 +242,7 @@ def _mark(lines: list[_Line], layout: _Layout) -> None:
 # --- Blocks
 
 
-def _group(lines: list[_Line], layout: _Layout) -> list[_Group]:
+def _group(lines: list[Line], layout: _Layout) -> list[_Group]:
     groups: list[_Group] = []
     flow: _Group | None = None
     aside: _Group | None = None
@@ -437,7 +266,7 @@ def _group(lines: list[_Line], layout: _Layout) -> list[_Group]:
     return groups
 
 
-def _begins(line: _Line, group: _Group, layout: _Layout) -> bool:
+def _begins(line: Line, group: _Group, layout: _Layout) -> bool:
     """Whether a line begins a block, rather than going on with the one above or on the page before."""
     last = group.lines[-1]
     lower = line.text[0].islower()
@@ -446,7 +275,7 @@ def _begins(line: _Line, group: _Group, layout: _Layout) -> bool:
     turned = line.page != last.page or step < -layout.leading
     if line.marker:
         # A number that only happens to open a line: "by the age of / 25. Few".
-        inside = _NUMBER.fullmatch(line.marker.text) and not last.ends and abs(line.x0 - last.text_x) < em
+        inside = NUMBER.fullmatch(line.marker.text) and not last.ends and abs(line.x0 - last.text_x) < em
         if (
             not inside
             or (group.lines[0] is last and last.marker is None)
@@ -478,7 +307,7 @@ def _begins(line: _Line, group: _Group, layout: _Layout) -> bool:
     return False
 
 
-def _join(lines: list[_Line], layout: _Layout) -> str:
+def _join(lines: list[Line], layout: _Layout) -> str:
     """The text of the lines, one space between two; a word that was cut at a line's end made whole."""
     text = ""
     for line in lines:
