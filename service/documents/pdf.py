@@ -19,7 +19,7 @@ from pypdfium2 import raw
 
 from labels.passages import BlockKind
 from service.documents.document import Document, Draft
-from service.documents.pdf_lines import Line, page_lines
+from service.documents.pdf_lines import NUMBER, Line, page_lines
 from service.errors import DamagedDocument, EncryptedDocument, NoText
 
 # pdfium is not safe to use from two threads at once.
