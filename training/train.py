@@ -46,8 +46,8 @@ class Settings:
     seed: int = 1
     epochs: int = 8
     batch: int = 32
-    learning_rate: float = 1.5e-4
-    head_learning_rate: float = 1e-2
+    learning_rate: float = 1e-4
+    head_learning_rate: float = 3e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
 
