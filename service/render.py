@@ -47,8 +47,9 @@ def _matrix(result: ScoredDocument) -> Table:
 def tally(console: Console, counted: Tally, seconds: float, model: str) -> None:
     """The last lines of a run: what was scored, what failed and why, and where the time went."""
     console.print(
-        f"{counted.documents} documents, {counted.passages} passages, {counted.failed} failed; {seconds:.1f} s "
-        f"(model {counted.model:.1f} s, reading {counted.parsing:.1f} s); model {model}"
+        f"documents {counted.documents}, passages {counted.passages}, failed {counted.failed}, seconds {seconds:.1f} "
+        f"(model {counted.model:.1f}, reading {counted.parsing:.1f}), model {model}",
+        soft_wrap=True,
     )
     for reason, count in counted.failures.most_common():
         console.print(f"  failed, {reason}: {count}")

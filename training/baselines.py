@@ -25,7 +25,7 @@ def scores(
     features = TfidfVectorizer(
         preprocessor=lambda text: normalise(text).lower(), ngram_range=(1, 2), min_df=2, sublinear_tf=True
     )
-    regression = LogisticRegression(C=4.0, max_iter=2000, class_weight="balanced", random_state=seed)
+    regression = LogisticRegression(C=4.0, solver="liblinear", class_weight="balanced", random_state=seed)
     fitted = {
         "TF-IDF + logistic regression": make_pipeline(features, OneVsRestClassifier(regression)),
         "majority": make_pipeline(features, OneVsRestClassifier(DummyClassifier(strategy="most_frequent"))),

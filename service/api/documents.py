@@ -8,11 +8,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile as Upload
 
 from service import analysis
-from service.api.dependencies import CurrentSettings, Model
+from service.api.dependencies import Model
 from service.api.problems import RESPONSES
-from service.errors import InvalidInput, TooLarge
+from service.errors import InvalidInput
 from service.report import ScoredDocument
-from service.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["documents"], responses=RESPONSES)
 
@@ -50,29 +49,19 @@ _BODY = {
 
 
 @router.post("/documents", openapi_extra=_BODY)
-async def score(request: Request, model: Model, settings: CurrentSettings) -> ScoredDocument:
+async def score(request: Request, model: Model) -> ScoredDocument:
     """Score a document: a file (multipart field `file`; PDF, DOCX, HTML, EML, Markdown or text), or JSON."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > settings.max_bytes:
-        raise TooLarge(f"the body has {int(declared):,} bytes; the limit is {settings.max_bytes:,} (CANDOUR_MAX_BYTES)")
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with request.form(max_files=1) as form:
             file = form.get("file")
             if not isinstance(file, Upload | UploadFile):
                 raise InvalidInput("the form has no file in its field 'file'")
-            data, name, title = await _whole(file, settings), file.filename, None
+            data, name, title = await file.read(), file.filename, None
     else:
         inline = _inline(await request.body())
         data, name, title = (inline.html or inline.text or "").encode(), None, inline.title
     document = await run_in_threadpool(analysis.analyse, data, model, name)
     return document.model_copy(update={"title": title}) if title else document
-
-
-async def _whole(file: Upload, settings: Settings) -> bytes:
-    data = await file.read(settings.max_bytes + 1)
-    if len(data) > settings.max_bytes:
-        raise TooLarge(f"the file has more than {settings.max_bytes:,} bytes (CANDOUR_MAX_BYTES)")
-    return data
 
 
 def _inline(body: bytes) -> InlineDocument:

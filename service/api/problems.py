@@ -61,8 +61,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        phrase = HTTPStatus(error.status_code).phrase
-        answer = problem(error.status_code, phrase.lower().replace(" ", "-"), str(error.detail))
+        status = HTTPStatus(error.status_code)
+        type_ = errors.TooLarge.type if status == 413 else status.phrase.lower().replace(" ", "-")
+        answer = problem(status, type_, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
 

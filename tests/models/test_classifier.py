@@ -12,7 +12,7 @@ from models import encoding
 from models.classifier import CHUNK, Classifier
 from models.network import BATCH
 
-CRITICAL = "Social workers' visits to children were late, and managers did not notice that plans had drifted."
+CRITICAL = "Inspectors found serious failings: children do not always receive the help that they need, and plans drift."
 NEUTRAL = "The library will be closed on Monday for repairs to the roof."
 
 
@@ -55,15 +55,15 @@ def test_quotes_spaces_and_case_make_no_difference(champion: Classifier) -> None
 
 
 def test_a_long_text_is_read_to_its_end(champion: Classifier) -> None:
-    long = " ".join([NEUTRAL] * 60)
-    without, with_end, with_start = champion.predict([long, f"{long} {CRITICAL}", f"{CRITICAL} {long}"])
+    long, harsh = " ".join([NEUTRAL] * 60), " ".join([CRITICAL] * 5)
+    without, with_end, with_start = champion.predict([long, f"{long} {harsh}", f"{harsh} {long}"])
     assert "critical" not in without.stances
     assert "critical" in with_end.stances and "critical" in with_start.stances
 
 
 def test_windows_leave_no_token_out(champion: Classifier) -> None:
     tokenizer = champion.network._tokenizer
-    text = "x1 " * 3 + " ".join(f"unheardof{n}" for n in range(90))  # one sentence of 90 words and many more tokens
+    text = " ".join(f"unheardof{n}" for n in range(90))  # one passage, and many more tokens
     size = 64
     windows = encoding.windows(tokenizer, text, size)
     assert len(windows) > 1 and all(len(window) <= size for window in windows)

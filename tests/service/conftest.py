@@ -9,7 +9,7 @@ import pytest
 RELEASE = """\
 Council responds to inspection
 
-Inspectors found that visits to children were late and that plans for children in care had drifted for months.
+Inspectors found that too many children wait too long for help and that plans for children in care drift.
 
 "We are sorry. We let children down and we accept every finding," said Cllr Nerys Quill, the lead member.
 

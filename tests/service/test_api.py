@@ -101,6 +101,17 @@ def test_inline_documents_of_another_form_are_refused(client: TestClient, body: 
     problem(client.post("/v1/documents", content=json.dumps(body)), 422, "invalid-input")
 
 
+@pytest.mark.parametrize("path", ["/v1/documents", "/v1/classify"])
+def test_a_body_without_a_declared_length_is_bounded_too(client: TestClient, path: str) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b'{"input": "'
+        for _ in range(300):
+            yield b"a " * 500
+
+    response = client.post(path, content=chunks(), headers={"content-type": "application/json"})
+    assert "200,000 bytes" in problem(response, 413, "too-large")
+
+
 def test_a_form_without_a_file_is_refused(client: TestClient) -> None:
     problem(client.post("/v1/documents", files={"other": ("a.txt", b"x")}), 422, "invalid-input")
 

@@ -31,7 +31,7 @@ def test_score_prints_counts_and_the_sharpest_passages(folder: Path) -> None:
     done = candour("score", folder / "release.txt")
     assert done.returncode == 0
     assert "5 passages" in done.stdout and "care_planning" in done.stdout and "We are sorry" in done.stdout
-    assert "1 documents, 5 passages, 0 failed" in done.stderr and "model " in done.stderr
+    assert "documents 1, passages 5, failed 0, seconds " in done.stderr
     assert "%" not in done.stderr  # no progress bar in a pipe
 
 
@@ -54,7 +54,7 @@ def test_score_goes_on_past_what_it_cannot_read(folder: Path, tmp_path: Path) ->
     passage = release["passages"][1]  # type: ignore[index]
     assert passage["text"].startswith('"We are sorry') and "apologetic" in passage["stances"]
     assert {"text", "start", "end", "page", "themes", "stances", "primary_stance", "scores", "model"} <= passage.keys()
-    assert "2 documents, 7 passages, 3 failed" in done.stderr and "failed, unreadable: 1" in done.stderr
+    assert "documents 2, passages 7, failed 3, seconds" in done.stderr and "failed, unreadable: 1" in done.stderr
 
 
 def test_tables_have_a_row_a_passage_and_failures_beside_them(folder: Path, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_an_unknown_ending_stops_before_anything_is_read(folder: Path, tmp_path:
 
 def test_classify_answers_each_line_in_order(tmp_path: Path) -> None:
     source = jsonl(
-        [{"id": n, "text": f"Reviews of plan {n} were late and children waited."} for n in range(3)]
+        [{"id": n, "text": f"Inspectors found {n + 2} serious failings: children do not always receive help."} for n in range(3)]
         + [{"id": "no text"}, ["not an object"], {"text": "no id"}, {"id": "blank", "text": " \n"}]
     )
     source += "{broken\n\n" + jsonl([{"id": "last", "text": "The café opens at nine."}])
