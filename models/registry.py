@@ -55,12 +55,16 @@ class Registry:
         known = ", ".join([*self.aliases(), *self.versions()]) or "none: train one with `candour train`"
         raise ArtefactError(f"no model {name!r} in {self.root} (there is: {known})")
 
+    def ensure_new(self, version: str) -> None:
+        """Raise ArtefactError if a version of this name exists: versions never change."""
+        if (self.root / version).exists():
+            raise ArtefactError(f"version {version!r} exists already in {self.root}; versions never change")
+
     @contextmanager
     def publishing(self, version: str) -> Iterator[Path]:
         """A folder to write a new version into; it appears in the store, whole, when the block ends without error."""
+        self.ensure_new(version)
         self.root.mkdir(parents=True, exist_ok=True)
-        if (self.root / version).exists():
-            raise ArtefactError(f"version {version!r} exists already in {self.root}; versions never change")
         staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=self.root))
         try:
             yield staging

@@ -69,9 +69,13 @@ def train(
     data_digest = dataset.digest(examples)
     version = version or f"{datetime.now(UTC):%Y%m%d}-{data_digest[:8]}"
     settings = Settings(seed=seed, epochs=epochs)
+    store_registry = registry.Registry(store)
+    store_registry.ensure_new(version)
+    # Checkpoints of another base, seed or length are those of another run.
+    checkpoints = work / f"{version}-{weights.sha256[:8]}-seed{seed}-epochs{epochs}"
 
     fitted = fit(
-        divided["train"], divided["dev"], labelling, weights, work / version, settings,
+        divided["train"], divided["dev"], labelling, weights, checkpoints, settings,
         report=lambda figures: console.print(
             "  ".join(f"{k} {v:.4g}" for k, v in figures.items() if isinstance(v, (int, float))), highlight=False
         ),
@@ -92,7 +96,6 @@ def train(
         commit=_commit(),
         packages={package: package_version(package) for package in PACKAGES},
     )
-    store_registry = registry.Registry(store)
     with store_registry.publishing(version) as folder:
         export.write(fitted, folder)
         # Calibrated on what will be served: the int8 network, not the one in memory.
