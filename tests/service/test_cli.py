@@ -87,7 +87,10 @@ def test_an_unknown_ending_stops_before_anything_is_read(folder: Path, tmp_path:
 
 def test_classify_answers_each_line_in_order(tmp_path: Path) -> None:
     source = jsonl(
-        [{"id": n, "text": f"Inspectors found {n + 2} serious failings: children do not always receive help."} for n in range(3)]
+        [
+            {"id": n, "text": f"Inspectors found {n + 2} serious failings: children do not always receive help."}
+            for n in range(3)
+        ]
         + [{"id": "no text"}, ["not an object"], {"text": "no id"}, {"id": "blank", "text": " \n"}]
     )
     source += "{broken\n\n" + jsonl([{"id": "last", "text": "The café opens at nine."}])
