@@ -10,5 +10,5 @@ COPY --from=build /install /usr/local
 USER candour
 ENV CANDOUR_HOST=0.0.0.0
 EXPOSE 8000
-HEALTHCHECK CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=3)"]
+HEALTHCHECK CMD python -c "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ.get(\"CANDOUR_PORT\", 8000)}/readyz', timeout=3)"
 CMD ["candour", "serve"]

@@ -10,14 +10,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .DELETE_ON_ERROR:
 
 score: .venv/base.stamp  ## score a folder of documents: make score DOCS=path OUT=scores.jsonl
-	@$(BIN)/candour score $(DOCS) $(if $(OUT),--output $(OUT)); status=$$?; test $$status -eq 3 && echo "some documents could not be scored" >&2; exit $$status
+	@$(BIN)/candour score '$(DOCS)' $(if $(OUT),--output '$(OUT)'); status=$$?; test $$status -eq 3 && echo "some documents could not be scored" >&2; exit $$status
 
 serve: .venv/base.stamp  ## the HTTP API on http://127.0.0.1:8000/docs
 	$(BIN)/candour serve
 
 train: .venv/dev.stamp  ## train a model: on the written passages, and on those of reports where REPORTS has them
 ifneq ($(wildcard $(REPORTS)/manifest.csv),)
-	$(BIN)/candour labels hydrate --reports $(REPORTS)
+	$(BIN)/candour labels hydrate --reports '$(REPORTS)'
 	$(BIN)/candour train --data labels/data/written.jsonl --data labels/data/hydrated.jsonl
 else
 	$(BIN)/candour train --data labels/data/written.jsonl

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from labels.files import replacing
 from labels.taxonomy import Taxonomy
 
 DATA = Path(__file__).with_name("data")
@@ -151,11 +152,9 @@ def validation_detail(error: ValidationError) -> str:
 
 def write(path: Path, items: Iterable[BaseModel]) -> None:
     """Write one JSON object a line, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for item in items:
             file.write(json.dumps(item.model_dump(mode="json"), ensure_ascii=False) + "\n")
-    partial.replace(path)
 
 
 def digest(examples: Iterable[Example]) -> str:

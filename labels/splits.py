@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from labels.dataset import DATA, DatasetError, Example, RowError
+from labels.files import replacing
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -59,9 +60,8 @@ def fix(path: Path, groups: Iterable[str]) -> list[str]:
     held = read(path)
     new = sorted(set(groups) - set(held))
     merged = held | {group: hashed(group) for group in new}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(merged, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(merged, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
     fixed.cache_clear()
     return new
 

@@ -15,6 +15,8 @@ CARD = "README.md"
 # What the manifest vouches for.
 FILES = (MODEL, TOKENIZER, CARD)
 SCHEMA = 1
+# What a version may be called: it is a folder's name.
+VERSION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 class ArtefactError(Exception):
@@ -61,7 +63,7 @@ class Manifest(Frozen):
     """The contents of manifest.json."""
 
     schema_version: int = SCHEMA
-    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    version: str = Field(pattern=f"^{VERSION}$")
     created: datetime
     outputs: tuple[Output, ...] = Field(min_length=1)
     max_tokens: int = Field(gt=2)

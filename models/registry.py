@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models import manifest
-from models.manifest import ArtefactError, Manifest
+from models.manifest import VERSION, ArtefactError, Manifest
 
 PACKAGED = Path(__file__).with_name("store")
 ALIASES = "aliases.json"
 CHAMPION = "champion"
 PREVIOUS = "previous"
-CANDIDATE = "candidate"
+_NAME = re.compile(VERSION)
 
 
 class Registry:
@@ -50,13 +50,15 @@ class Registry:
         """The folder of a version or alias. Raises ArtefactError naming what there is."""
         version = self.aliases().get(name, name)
         folder = self.root / version
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version) and (folder / manifest.MANIFEST).is_file():
+        if _NAME.fullmatch(version) and (folder / manifest.MANIFEST).is_file():
             return folder
         known = ", ".join([*self.aliases(), *self.versions()]) or "none: train one with `candour train`"
         raise ArtefactError(f"no model {name!r} in {self.root} (there is: {known})")
 
     def ensure_new(self, version: str) -> None:
-        """Raise ArtefactError if a version of this name exists: versions never change."""
+        """Raise ArtefactError if a version of this name exists (versions never change), or cannot."""
+        if not _NAME.fullmatch(version):
+            raise ArtefactError(f"{version!r} is no name for a version: letters, digits, '.', '_' and '-' alone")
         if (self.root / version).exists():
             raise ArtefactError(f"version {version!r} exists already in {self.root}; versions never change")
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import stat
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,6 +18,8 @@ from models.classifier import CHUNK, Classifier
 from service import analysis, report
 from service.errors import DocumentError, InvalidInput, TooLarge, Unreadable
 from service.report import Failure, Problem, Row, ScoredDocument
+
+log = logging.getLogger("candour.batch")
 
 
 @dataclass
@@ -32,18 +37,45 @@ class Tally:
         return self.failures.total()
 
 
-def find(paths: Sequence[Path]) -> list[Path]:
-    """The files to score, each once: those named, and all below named folders, sorted, hidden ones left out."""
-    found: dict[Path, None] = {}
+def find(paths: Sequence[Path], leave: Collection[Path] = ()) -> list[Path]:
+    """The files to score, each once: those named, and all in named folders and below, sorted.
+
+    Hidden files and folders are left out, links to folders are not followed, and neither is what stands in `leave`. A
+    folder that cannot be listed, and a link to nothing, are in the list: scoring them says what is wrong.
+    """
+    left = {_resolved(path) for path in leave}
+    found: dict[Path, Path] = {}
     for path in paths:
-        if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.is_file())
-            found.update(
-                dict.fromkeys(sorted(p for p in inside if not any(s[0] == "." for s in p.relative_to(path).parts)))
-            )
-        else:
-            found[path] = None
-    return list(found)
+        for file in _inside(path) if _is_folder(path) else [path]:
+            if (resolved := _resolved(file)) not in left:
+                found.setdefault(resolved, file)
+    return list(found.values())
+
+
+def _inside(folder: Path) -> list[Path]:
+    found: list[Path] = []
+
+    def unlisted(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for root, folders, names in os.walk(folder, onerror=unlisted):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(root, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, a parent that may not be read: reading it will say so
+        return False
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+        return path.absolute()
 
 
 def score(
@@ -51,12 +83,14 @@ def score(
 ) -> Iterator[ScoredDocument | Failure]:
     """The result of each file, in order: a scored document, or why there is none."""
     for path in files:
+        name = os.fsencode(path).decode("utf-8", "replace")
         started = time.perf_counter()
         try:
-            parsed = analysis.parse(_bytes(path, max_bytes), str(path))
-        except DocumentError as error:
-            tally.failures[error.type] += 1
-            yield Failure(path=str(path), error=Problem(type=error.type, detail=str(error)))
+            parsed = analysis.parse(_bytes(path, max_bytes), name)
+        except Exception as error:
+            failure = _failure(name, error)
+            tally.failures[failure.error.type] += 1
+            yield failure
             continue
         finally:
             tally.parsing += time.perf_counter() - started
@@ -68,11 +102,21 @@ def score(
         yield document
 
 
+def _failure(path: str, error: Exception) -> Failure:
+    """A document's error; one that nobody foresaw is logged whole, and does not cost the other documents."""
+    if isinstance(error, DocumentError):
+        return Failure(path=path, error=Problem(type=error.type, detail=str(error)))
+    log.error("%s: cannot be read", path, exc_info=error)
+    return Failure(path=path, error=Problem(type="internal", detail=f"candour failed on it: {error!r}"))
+
+
 def _bytes(path: Path, limit: int) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise TooLarge(f"the file has {size:,} bytes; the limit is {limit:,} (CANDOUR_MAX_BYTES)")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable("cannot be read: not a regular file")
+        if found.st_size > limit:
+            raise TooLarge(f"the file has {found.st_size:,} bytes; the limit is {limit:,} (CANDOUR_MAX_BYTES)")
         return path.read_bytes()
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror or error}") from error
@@ -100,7 +144,7 @@ def classify(
 def _row(number: int, line: bytes, max_characters: int) -> tuple[str | int, str] | Failure:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return _refused(None, number, InvalidInput(f"not JSON: {error}"))
     if not isinstance(found, dict):
         return _refused(None, number, InvalidInput('not an object {"id", "text"}'))

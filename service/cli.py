@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from labels.dataset import DatasetError
+from labels.files import replacing
 from labels.taxonomy import TaxonomyError
 from models import classifier
 from models.classifier import Classifier
@@ -37,6 +40,12 @@ log = Console(stderr=True, highlight=False)
 ModelOption = Annotated[str | None, typer.Option("--model", help="Version or alias. Default: CANDOUR_MODEL, champion.")]
 
 
+def _known(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in outputs.FORMATS:
+        raise typer.BadParameter(f"{path}: the ending must be one of {', '.join(outputs.FORMATS)}")
+    return path
+
+
 @app.command(
     epilog="Examples:  [bold]candour score reports/[/bold]  ·  [bold]candour score a.pdf b.html -o scores.jsonl[/bold]"
     "  ·  [bold]candour score releases/ -o scores.parquet[/bold]"
@@ -44,7 +53,8 @@ ModelOption = Annotated[str | None, typer.Option("--model", help="Version or ali
 def score(
     paths: Annotated[list[Path], typer.Argument(help="Documents, or folders of them (PDF, DOCX, HTML, EML, text).")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .jsonl, .csv or .parquet file. Without: a table.")
+        Path | None,
+        typer.Option("--output", "-o", callback=_known, help="A .jsonl, .csv or .parquet file. Without: a table."),
     ] = None,
     model: ModelOption = None,
 ) -> None:
@@ -52,7 +62,9 @@ def score(
     settings = Settings()
     tally, started = Tally(), time.perf_counter()
     loaded = _load(settings, model)
-    files = batch.find(paths)
+    files = batch.find(paths, [output, outputs.errors_of(output)] if output else [])
+    if not files:
+        log.print(f"candour: no file in {', '.join(map(str, paths))}", markup=False)
     results = batch.score(_progress(files), loaded, tally, settings.max_bytes)
     names = [output.key.partition("/") for output in loaded.manifest.outputs]
     if output is None:
@@ -91,7 +103,9 @@ def classify(
 @app.command(epilog="Example:  [bold]candour serve --port 8080[/bold], then open http://127.0.0.1:8080/docs")
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind. Default: CANDOUR_HOST, 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to bind. Default: CANDOUR_PORT, 8000.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to bind. Default: CANDOUR_PORT, 8000.")
+    ] = None,
 ) -> None:
     """Serve the HTTP API; its documentation is at /docs."""
     import uvicorn
@@ -99,11 +113,16 @@ def serve(
     from service.api.app import create_app
 
     settings = Settings()
-    uvicorn.run(create_app(settings), host=host or settings.host, port=settings.port if port is None else port)
+    try:
+        uvicorn.run(create_app(settings), host=host or settings.host, port=settings.port if port is None else port)
+    except SystemExit as stopped:  # its own status for "could not start" is our "some inputs failed"
+        raise typer.Exit(1 if stopped.code else 0) from None
 
 
 def main() -> NoReturn:
     """The command `candour`: 0 all good, 1 could not run, 2 wrong usage, 3 ran and some inputs failed."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # lines of JSON are UTF-8, whatever the locale
     labels_cli.register()
     for command in entry_points(group="candour.commands"):
         app.command(command.name)(command.load())
@@ -112,10 +131,7 @@ def main() -> NoReturn:
     except ModuleNotFoundError as error:
         log.print(f"candour: {error}. This command needs more than scoring: pip install 'candour[train]'", markup=False)
         sys.exit(1)
-    except (CandourError, ArtefactError, TaxonomyError, DatasetError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # `candour … | head`: the reader has had enough
-            sys.stderr.close()
-            sys.exit(0)
+    except (CandourError, ArtefactError, TaxonomyError, DatasetError, ValidationError, OSError) as error:
         log.print(f"candour: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     sys.exit(0)
@@ -148,10 +164,5 @@ def _output(path: Path | None) -> Iterator[Callable[[str], object]]:
         yield sys.stdout.write
         sys.stdout.flush()
         return
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file.write
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+        yield file.write

@@ -59,6 +59,12 @@ class InvalidInput(CandourError):
     type = "invalid-input"
 
 
+class UnsupportedBody(CandourError):
+    """A request whose body is of a type that the API does not read."""
+
+    type = "unsupported-body"
+
+
 class NotReady(CandourError):
     """The service cannot answer yet, or just now."""
 

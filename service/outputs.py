@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,38 +12,31 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.errors import CandourError
+from labels.files import replacing
 from service.report import Failure, ScoredDocument
-
-
-class UnknownFormat(CandourError):
-    type = "unknown-format"
-
 
 Write = Callable[[ScoredDocument | Failure], object]
 
 
 @contextmanager
-def writer(path: Path, themes: Iterable[str], stances: Iterable[str]) -> Iterator[Write]:
+def writer(path: Path, themes: list[str], stances: list[str]) -> Iterator[Write]:
     """A function that writes each result to a file, by its ending: .jsonl, .csv or .parquet.
 
     The file appears, whole, when the block ends without error. In a table of passages a document that failed has no
-    row: it goes to a JSONL file beside it, named PATH.errors.jsonl. Raises UnknownFormat.
+    row: it goes to a JSONL file beside it, named PATH.errors.jsonl. Raises KeyError for another ending.
     """
-    formats = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
-    if path.suffix.lower() not in formats:
-        raise UnknownFormat(f"{path}: the ending must be one of {', '.join(formats)}")
-    partial, errors = path.with_name(path.name + ".partial"), path.with_name(path.name + ".errors.jsonl")
     failures: list[Failure] = []
-    try:
-        with formats[path.suffix.lower()](partial, schema(list(themes), list(stances)), failures) as write:
-            yield write
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, FORMATS[path.suffix.lower()](partial, schema(themes, stances), failures) as write:
+        yield write
+    errors = errors_of(path)
     errors.unlink(missing_ok=True)
     if failures:
         errors.write_text("".join(_line(failure.body()) for failure in failures), encoding="utf-8")
+
+
+def errors_of(path: Path) -> Path:
+    """Where the failures of a table go."""
+    return path.with_name(path.name + ".errors.jsonl")
 
 
 def _line(body: dict[str, Any]) -> str:
@@ -140,3 +133,6 @@ def _cell(value: Any) -> Any:
         return ";".join(value)
     # A spreadsheet would run a text that begins so as a formula.
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+FORMATS = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

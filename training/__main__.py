@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import subprocess
 import time
@@ -33,7 +34,7 @@ log = logging.getLogger("candour.training")
 
 def train(
     data: Annotated[
-        list[Path] | None, typer.Option(help="Labelled passages (JSONL); may be repeated. Default: the packaged set.")
+        list[Path] | None, typer.Option(help="Labelled passages (JSONL); may be repeated. Default: the written ones.")
     ] = None,
     base: Annotated[str, typer.Option(help="Base weights: all-MiniLM-L6-v2, a folder, or online a hub id.")] = MINILM,
     store: Annotated[Path, typer.Option(help="Where to publish.")] = registry.PACKAGED,
@@ -71,8 +72,9 @@ def train(
     settings = Settings(seed=seed, epochs=epochs)
     store_registry = registry.Registry(store)
     store_registry.ensure_new(version)
-    # Checkpoints of another base, seed or length are those of another run.
-    checkpoints = work / f"{version}-{weights.sha256[:8]}-seed{seed}-epochs{epochs}"
+    # Checkpoints that were made of anything else are those of another run.
+    made_of = repr((data_digest, labelling.digest, weights.sha256, settings))
+    checkpoints = work / f"{version}-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
 
     fitted = fit(
         divided["train"], divided["dev"], labelling, weights, checkpoints, settings,

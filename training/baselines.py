@@ -18,17 +18,29 @@ from models.manifest import Output
 from training.calibrate import Truth, threshold
 
 
+def features() -> TfidfVectorizer:
+    """Words and pairs of words of the normalised text."""
+    return TfidfVectorizer(preprocessor=_lower, ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+
+
+def _lower(text: str) -> str:
+    return normalise(text).lower()
+
+
+def regression(seed: int) -> LogisticRegression:
+    """One label's regression. The dual is some thirty times as fast as the primal: far more features than rows."""
+    return LogisticRegression(
+        C=4.0, solver="liblinear", dual=True, tol=1e-2, class_weight="balanced", random_state=seed
+    )
+
+
 def scores(
     texts: Mapping[Split, Sequence[str]], truth: Mapping[Split, Truth], seed: int
 ) -> dict[str, dict[Split, Array]]:
     """Probabilities of each baseline on dev and test, shape (passages, labels), fitted on train."""
-    features = TfidfVectorizer(
-        preprocessor=lambda text: normalise(text).lower(), ngram_range=(1, 2), min_df=2, sublinear_tf=True
-    )
-    regression = LogisticRegression(C=4.0, solver="liblinear", class_weight="balanced", random_state=seed)
     fitted = {
-        "TF-IDF + logistic regression": make_pipeline(features, OneVsRestClassifier(regression)),
-        "majority": make_pipeline(features, OneVsRestClassifier(DummyClassifier(strategy="most_frequent"))),
+        "TF-IDF + logistic regression": make_pipeline(features(), OneVsRestClassifier(regression(seed))),
+        "majority": make_pipeline(features(), OneVsRestClassifier(DummyClassifier(strategy="most_frequent"))),
     }
     for pipeline in fitted.values():
         pipeline.fit(texts["train"], truth["train"])

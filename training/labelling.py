@@ -17,7 +17,6 @@ from labels import splits, taxonomy
 from labels.check import Finding, Report, Row
 from labels.dataset import Example, InvalidRow, RowError, parse
 from labels.interchange import Format
-from labels.passages import normalise
 from labels.taxonomy import Taxonomy
 
 # scikit-learn, cleanlab and datasets are imported by the functions that need them: `candour --help` stays quick.
@@ -91,17 +90,12 @@ def suspects(rows: Sequence[Row], labelling: Taxonomy, seed: int = 1) -> list[Su
 
 def out_of_fold(rows: Sequence[Row], truth: np.ndarray, seed: int) -> np.ndarray:
     """Probabilities, shape (rows, labels), of models that saw nothing of a row's group."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
-    features = TfidfVectorizer(
-        preprocessor=lambda text: normalise(text).lower(), ngram_range=(1, 2), min_df=2, sublinear_tf=True
-    ).fit_transform([row.text or "" for row in rows])
-    # The dual is some thirty times as fast as the primal here: far more features than rows.
-    regression = LogisticRegression(
-        C=4.0, solver="liblinear", dual=True, tol=1e-2, class_weight="balanced", random_state=seed
-    )
+    from training import baselines
+
+    features = baselines.features().fit_transform([row.text or "" for row in rows])
+    regression = baselines.regression(seed)
     predicted = np.zeros(truth.shape)
     for fold, rest in GroupKFold(FOLDS).split(features, groups=[row.group for row in rows]):
         for n in range(truth.shape[1]):

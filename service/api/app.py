@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from models import classifier
 from service.api import documents, health, passages
-from service.api.limits import BodyLimit
+from service.api.middleware import BodyLimit, ModelHeader
 from service.api.problems import install
 from service.settings import Settings
 
@@ -36,6 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.classifier = None
     install(app)
     app.add_middleware(BodyLimit, limit=chosen.max_bytes)
+    app.add_middleware(ModelHeader)
     for router in (health.router, passages.router, documents.router):
         app.include_router(router)
     return app

@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile as Upload
 from service import analysis
 from service.api.dependencies import Model
 from service.api.problems import RESPONSES
-from service.errors import InvalidInput
+from service.errors import InvalidInput, UnsupportedBody
 from service.report import ScoredDocument
 
 router = APIRouter(prefix="/v1", tags=["documents"], responses=RESPONSES)
@@ -51,15 +51,18 @@ _BODY = {
 @router.post("/documents", openapi_extra=_BODY)
 async def score(request: Request, model: Model) -> ScoredDocument:
     """Score a document: a file (multipart field `file`; PDF, DOCX, HTML, EML, Markdown or text), or JSON."""
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
         async with request.form(max_files=1) as form:
             file = form.get("file")
             if not isinstance(file, Upload | UploadFile):
                 raise InvalidInput("the form has no file in its field 'file'")
-            data, name, title = await file.read(), file.filename, None
-    else:
+            data, name, title = await file.read(), file.filename or None, None
+    elif media_type in ("application/json", ""):
         inline = _inline(await request.body())
         data, name, title = (inline.html or inline.text or "").encode(), None, inline.title
+    else:
+        raise UnsupportedBody(f"a body of type {media_type}: send multipart/form-data with a file, or application/json")
     document = await run_in_threadpool(analysis.analyse, data, model, name)
     return document.model_copy(update={"title": title}) if title else document
 

@@ -19,6 +19,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: dict[type[errors.CandourError], int] = {
     errors.TooLarge: 413,
     errors.UnsupportedDocument: 415,
+    errors.UnsupportedBody: 415,
     errors.NotReady: 503,
     errors.CandourError: 422,
 }

@@ -38,9 +38,10 @@ def read(content: str) -> Document:
     draft = Draft()
     for kind, block in settle(_blocks(body)):
         draft.add(kind, block)
-    title = meta.get("title") or draft.first(BlockKind.HEADING)
+    named = meta.get("title")
+    title = named if isinstance(named, str) and named else draft.first(BlockKind.HEADING)
     published = _date(meta.get("date", meta.get("published")))
-    return draft.finish("text/markdown", title=str(title) if title else None, published=published)
+    return draft.finish("text/markdown", title=title, published=published)
 
 
 def _blocks(body: str) -> Iterator[tuple[BlockKind, str]]:

@@ -112,6 +112,22 @@ def test_a_body_without_a_declared_length_is_bounded_too(client: TestClient, pat
     assert "200,000 bytes" in problem(response, 413, "too-large")
 
 
+def test_the_form_type_is_read_without_regard_to_case(client: TestClient) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename=""\r\n\r\nPlans drift.\r\n--x--\r\n'
+    response = client.post("/v1/documents", content=body, headers={"content-type": "Multipart/Form-Data; boundary=x"})
+    assert response.status_code in (200, 422) and "Invalid JSON" not in response.text
+
+
+def test_a_body_of_another_type_is_refused_by_its_name(client: TestClient) -> None:
+    response = client.post("/v1/documents", content=b"%PDF-", headers={"content-type": "application/pdf"})
+    assert "application/pdf" in problem(response, 415, "unsupported-body")
+
+
+def test_every_answer_names_the_model(client: TestClient, champion: Classifier) -> None:
+    answers = [client.get("/livez"), client.head("/readyz"), client.get("/v1/nothing"), client.post("/v1/classify")]
+    assert [answer.headers["candour-model"] for answer in answers] == [champion.version] * 4
+
+
 def test_a_form_without_a_file_is_refused(client: TestClient) -> None:
     problem(client.post("/v1/documents", files={"other": ("a.txt", b"x")}), 422, "invalid-input")
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -81,7 +83,7 @@ def test_a_table_has_no_cell_that_a_spreadsheet_would_run(tmp_path: Path) -> Non
 
 def test_an_unknown_ending_stops_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
     done = candour("score", folder, "-o", tmp_path / "out.xlsx")
-    assert done.returncode == 1 and ".jsonl, .csv, .parquet" in done.stderr
+    assert done.returncode == 2 and "Invalid value" in done.stderr
     assert not (tmp_path / "out.xlsx").exists()
 
 
@@ -123,6 +125,9 @@ def test_a_lone_surrogate_is_an_error_line_and_not_a_crash() -> None:
         (["classify", "no-such-file.jsonl"], 1, "No such file"),
         (["classify", "--model", "none"], 1, "no model 'none'"),
         (["nonsense"], 2, "No such command"),
+        (["serve", "--port", "99999"], 2, "65535"),
+        (["train", "--base", "no/such/folder/at/all"], 1, "candour: "),
+        (["train", "--version", "../elsewhere"], 1, "no name for a version"),
     ],
 )
 def test_usage(arguments: list[str], status: int, said: str) -> None:
@@ -135,3 +140,49 @@ def test_usage(arguments: list[str], status: int, said: str) -> None:
 def test_help_has_an_example(command: str) -> None:
     done = candour(command, "--help")
     assert done.returncode == 0 and f"candour {command}" in done.stdout.split("Usage:")[1].partition("\n")[2]
+
+
+def test_a_setting_that_is_none_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDOUR_THREADS", "many")
+    done = candour("classify", stdin="")
+    assert done.returncode == 1 and "threads" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_odd_paths_are_error_lines_and_cost_nothing_else(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(folder / "pipe.txt")
+    (folder / "dangling.txt").symlink_to("nowhere")
+    shutil.copy(folder / "release.txt", os.fsencode(folder / "b") + b"\xe9d.txt")
+    done = candour("score", folder, tmp_path / ("n" * 300), "-o", tmp_path / "out.jsonl")
+    assert done.returncode == 3
+    found = {Path(str(row["path"])).name: row for row in lines((tmp_path / "out.jsonl").read_text(encoding="utf-8"))}
+    for name in ("pipe.txt", "dangling.txt", "n" * 300):
+        assert found[name]["error"]["type"] == "unreadable"  # type: ignore[index]
+    assert len(found["b\ufffdd.txt"]["passages"]) == 5  # type: ignore[arg-type]
+
+
+def test_each_file_is_scored_once_and_the_output_is_no_input(folder: Path) -> None:
+    for _ in range(2):
+        done = candour("score", folder / "release.txt", folder / "2024" / ".." / "release.txt", folder / "2024", "-o",
+                       folder / "2024" / "out.csv")  # fmt: skip
+        assert done.returncode == 0 and "documents 2, passages 7, failed 0" in done.stderr
+
+
+def test_deep_json_is_an_error_line() -> None:
+    done = candour("classify", stdin="[" * 200_000 + "\n" + jsonl([{"id": 1, "text": "Fine."}]))
+    assert done.returncode == 3 and [row["id"] for row in lines(done.stdout)] == [None, 1]
+
+
+def test_output_goes_through_a_link_and_into_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    row = jsonl([{"id": "é", "text": "Fine."}])
+    assert candour("classify", "-o", tmp_path / "link.jsonl", stdin=row).returncode == 0
+    assert (tmp_path / "link.jsonl").is_symlink()
+    piped = candour("classify", "-o", "/dev/stdout", stdin=row).stdout
+    assert piped == (tmp_path / "real.jsonl").read_text(encoding="utf-8") and Path("/dev/stdout").is_symlink()
+
+
+def test_output_is_utf8_whatever_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    row = '{"id": "caf\u00e9 \u2603", "text": "Visits were late."}\n'
+    done = subprocess.run([COMMAND, "classify"], input=row.encode(), capture_output=True, check=True)
+    assert json.loads(done.stdout.decode("utf-8"))["id"] == "caf\u00e9 \u2603"

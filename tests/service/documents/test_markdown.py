@@ -112,3 +112,9 @@ def test_plain_text_is_not_markdown(content: str) -> None:
 def test_every_passage_is_a_slice_of_the_text(content: str) -> None:
     document = markdown.read(content)
     assert all(document.text[passage.start : passage.end] == passage.text for passage in document.passages)
+
+
+def test_a_title_that_is_no_text_is_not_spelt_out() -> None:
+    layers = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+    bomb = f"---\na0: &a0 [x]\n{layers}title: *a11\n---\n# Plain\n\nThe council says that its plans are late again.\n"
+    assert markdown.read(bomb).title == "Plain"
