@@ -35,12 +35,20 @@ SPEAKING = frozenset({BlockKind.PARAGRAPH, BlockKind.ITEM, BlockKind.QUOTE})
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of a document: text[start:end] in characters of the extracted text; page counts from 1."""
+    """A piece of a document: text[start:end] in characters of the extracted text; page counts from 1.
+
+    turns: where the block goes on to another page, as (character of the text, page).
+    """
 
     kind: BlockKind
     start: int
     end: int
     page: int | None = None
+    turns: tuple[tuple[int, int], ...] = ()
+
+    def page_at(self, character: int) -> int | None:
+        """The page on which a character of the text stands."""
+        return next((page for start, page in reversed(self.turns) if start <= character), self.page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +64,27 @@ class Passage:
 def segment(text: str, blocks: Iterable[Block]) -> list[Passage]:
     """Passages of a document in reading order.
 
-    text: the extracted text. blocks: its blocks, in order, not overlapping. Headings, tables, furniture, lead-ins that
-    end in a colon and blocks without a letter give no passage.
+    text: the extracted text. blocks: its blocks, in order, not overlapping. Headings, tables, furniture, lead-ins
+    (the last sentence of a block, where it ends in a colon) and blocks without a letter give no passage.
     """
     return [passage for block in blocks if block.kind in SPEAKING for passage in _passages(text, block)]
 
 
 def _passages(text: str, block: Block) -> Iterator[Passage]:
     start, end = _strip(text, block.start, block.end)
-    body = text[start:end]
-    if body.endswith(":") or not any(character.isalpha() for character in body):
+    body = _without_lead_in(text[start:end])
+    if not any(character.isalpha() for character in body):
         return
     for first, last in _runs(body):
-        yield Passage(body[first:last], start + first, start + last, block.page)
+        yield Passage(body[first:last], start + first, start + last, block.page_at(start + first))
+
+
+def _without_lead_in(body: str) -> str:
+    """Without a last sentence that leads in to what follows: one that ends in a colon."""
+    if not body.endswith(":"):
+        return body
+    *whole, _ = sentences(body)
+    return body[: whole[-1][1]] if whole else ""
 
 
 def _runs(body: str) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -36,14 +37,18 @@ class Draft:
     _blocks: list[Block] = field(default_factory=list)
     _length: int = 0
 
-    def add(self, kind: BlockKind, text: str, page: int | None = None) -> None:
-        """Append a block. Text that is only white space is left out."""
+    def add(self, kind: BlockKind, text: str, page: int | None = None, turns: Iterable[tuple[int, int]] = ()) -> None:
+        """Append a block. Text that is only white space is left out.
+
+        turns: where the block goes on to another page, as (character of the block, page).
+        """
         text = text.strip()
         if not text:
             return
         start = self._length + (2 if self._texts else 0)
         self._texts.append(text)
-        self._blocks.append(Block(kind, start, start + len(text), page))
+        turned = tuple((start + offset, next_page) for offset, next_page in turns)
+        self._blocks.append(Block(kind, start, start + len(text), page, turned))
         self._length = start + len(text)
 
     def first(self, kind: BlockKind) -> str | None:

@@ -130,7 +130,7 @@ def read(data: bytes) -> Document:
     _classify(groups, layout, len(pages))
     draft = Draft()
     for group in groups:
-        draft.add(group.kind, group.text, group.lines[0].page)
+        draft.add(group.kind, group.text, group.lines[0].page, _turns(group.lines, layout))
     first = [group for group in groups if group.lines[0].page == 1]
     return draft.finish(MEDIA_TYPE, title=_title(named, first, layout), published=_published(groups), pages=len(pages))
 
@@ -324,6 +324,15 @@ def _join(lines: list[Line], layout: _Layout) -> str:
     return re.sub(r" (?=[,.;)]( |$))", "", _plain(text)).strip()
 
 
+def _turns(lines: list[Line], layout: _Layout) -> list[tuple[int, int]]:
+    """Where the joined lines go on to another page: the character, and the page."""
+    return [
+        (len(_join(lines[:index], layout)), line.page)
+        for index, line in enumerate(lines)
+        if index and line.page != lines[index - 1].page
+    ]
+
+
 def _plain(text: str) -> str:
     return text.replace("\u00ad", "").replace("\x02", "-").replace("\ufffe", "-")
 
@@ -382,8 +391,9 @@ def _heading(group: _Group, following: _Group | None, layout: _Layout) -> bool:
     if group.lines[0].page == 1 and _particular(group):
         return False
     ends = group.lines[-1].ends and not group.text.endswith("?")
-    if group.size > 1.1 * layout.size or group.bold:
-        return not ends or words < 6
+    larger = group.size > 1.1 * layout.size
+    if larger or group.bold:
+        return (larger and group.bold) or not ends or words < 6
     if group.lines[0].marker or ends or group.text[-1] in ",;" or len(group.lines) > 1 or words > 12:
         return False
     return (words < 4 or not group.text[0].islower()) and not (following and following.text[:1].islower())

@@ -54,3 +54,15 @@ def test_passages_are_slices_in_order(text: str) -> None:
 def test_the_fingerprint_ignores_how_quotes_hyphens_and_spaces_are_set() -> None:
     assert fingerprint("A \u2018high-\u00adquality\u2019\n service") == fingerprint("A 'high-quality' service")
     assert normalise("\ufb01ne \u2013  day") == "fine - day"
+
+
+def test_sentences_before_a_lead_in_are_kept() -> None:
+    assert only(f"{SENTENCE}Of these ships:") == [SENTENCE.strip()]
+
+
+def test_each_piece_of_a_block_has_the_page_on_which_it_starts() -> None:
+    text = SENTENCE * 8
+    turn = len(SENTENCE) * 3 + 10  # within the fourth sentence
+    block = Block(BlockKind.PARAGRAPH, 0, len(text), 4, ((turn, 5),))
+    assert [passage.page for passage in segment(text, [block])] == [4, 5]
+    assert [block.page_at(place) for place in (0, turn - 1, turn, len(text))] == [4, 4, 5, 5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Iterable
 from datetime import date
 from itertools import pairwise
@@ -105,6 +106,19 @@ def test_a_paragraph_runs_on_over_the_page_break() -> None:
     document = read(make([*SECOND, *((x, y - 540, text) for x, y, text, *_ in upper)], [*lower, *SECOND]))
     running = [passage for passage in document.passages if passage.text.startswith("The harbour")]
     assert [(passage.page, passage.text.endswith("of the year.")) for passage in running] == [(1, True)]
+
+
+def test_a_passage_has_the_page_on_which_it_starts_and_not_that_of_its_paragraph() -> None:
+    counted = [
+        f"The clerk of the harbour wrote down name and berth of all {n} boats that came in." for n in range(11, 19)
+    ]
+    lines = textwrap.wrap(" ".join(counted), 84)
+    document = read(make([*SECOND, *column(116, *lines[:3])], [*column(760, *lines[3:]), *SECOND]))
+    (running,) = (block for block in document.blocks if document.text[block.start :].startswith("The clerk"))
+    assert document.text[running.end - 3 : running.end] == "in."
+    first, second = (p for p in document.passages if p.text.startswith("The clerk"))
+    assert (first.page, second.page) == (1, 2)
+    assert document.text[second.start : second.end] == second.text
 
 
 @pytest.mark.parametrize("glyph", ["\u2022", "\u2013", "o"])
