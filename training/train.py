@@ -129,7 +129,7 @@ def fit(
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
     # Without its wrapper, which would run (and export) the forward pass under autocast.
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    return Fitted(trained.float(), tokenizer)
+    return Fitted(trained.cpu().float(), tokenizer)
 
 
 def encode(texts: Sequence[str], targets: NDArray[np.float64], tokenizer: PreTrainedTokenizerBase) -> Dataset:

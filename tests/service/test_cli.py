@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -186,3 +187,23 @@ def test_output_is_utf8_whatever_the_locale(monkeypatch: pytest.MonkeyPatch) -> 
     row = '{"id": "caf\u00e9 \u2603", "text": "Visits were late."}\n'
     done = subprocess.run([COMMAND, "classify"], input=row.encode(), capture_output=True, check=True)
     assert json.loads(done.stdout.decode("utf-8"))["id"] == "caf\u00e9 \u2603"
+
+
+def test_a_progress_bar_on_a_terminal_alone(folder: Path, tmp_path: Path) -> None:
+    parent, child = pty.openpty()
+    out = tmp_path / "out.jsonl"
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen([COMMAND, "score", folder, "-o", out], stderr=child, env=environment) as process:
+        os.close(child)
+        shown = b""
+        while True:
+            try:
+                read = os.read(parent, 4096)
+            except OSError:  # Linux says so that the other side has closed
+                break
+            shown += read
+            if not read:
+                break
+    os.close(parent)
+    assert process.returncode == 3 and b"scoring" in shown and b"\x1b[" in shown
+    assert "scoring" not in candour("score", folder, "-o", out).stderr
