@@ -134,7 +134,7 @@ def _task(number: int, example: Example) -> dict[str, Any]:
 
 def _of_task(task: Any) -> dict[str, Any]:
     if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
-        raise InvalidRow("not a task with data")
+        raise InvalidRow("not a task with data: export the project as JSON, not as JSON-MIN")
     annotation = _annotation(task.get("annotations"))
     chosen = _chosen(annotation["result"])
     data = {name: value for name, value in task["data"].items() if name in FIELDS}
@@ -178,8 +178,13 @@ def _chosen(result: list[Any]) -> dict[str, list[str]]:
 
 
 def _annotator(annotation: dict[str, Any]) -> str | None:
-    """Who completed an annotation: exports hold a number, or an object with an e-mail address."""
-    by = annotation.get("completed_by")
+    """Who changed an annotation last: exports hold a number, or an object with an e-mail address.
+
+    An imported annotation counts as completed by whoever imported it; somebody else's change to it is in updated_by.
+    """
+    by, editor = annotation.get("completed_by"), annotation.get("updated_by")
+    if editor and editor != (by.get("id") if isinstance(by, dict) else by):
+        by = editor
     if isinstance(by, dict):
         by = by.get("email") or by.get("id")
     return f"label-studio:{by}" if by else None
