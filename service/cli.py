@@ -28,6 +28,8 @@ from service.errors import CandourError
 from service.settings import Settings
 
 SOME_FAILED = 3
+# What `candour serve` gives the requests that it has taken when it is told to stop.
+SECONDS_TO_FINISH = 20
 app = typer.Typer(
     help="Themes and stances in what is written about English children's services, passage by passage.",
     no_args_is_help=True,
@@ -114,7 +116,12 @@ def serve(
 
     settings = Settings()
     try:
-        uvicorn.run(create_app(settings), host=host or settings.host, port=settings.port if port is None else port)
+        uvicorn.run(
+            create_app(settings),
+            host=host or settings.host,
+            port=settings.port if port is None else port,
+            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        )
     except SystemExit as stopped:  # its own status for "could not start" is our "some inputs failed"
         raise typer.Exit(1 if stopped.code else 0) from None
 
@@ -129,9 +136,14 @@ def main() -> NoReturn:
     try:
         app()
     except ModuleNotFoundError as error:
-        log.print(f"candour: {error}. This command needs more than scoring: pip install 'candour[train]'", markup=False)
+        log.print(f"candour: {error}. This command needs the extra `train`: pip install -e '.[train]'", markup=False)
         sys.exit(1)
-    except (CandourError, ArtefactError, TaxonomyError, DatasetError, ValidationError, OSError) as error:
+    except ValidationError as error:
+        for found in error.errors():
+            where = "_".join(str(part) for part in ("CANDOUR", *found["loc"])).upper()
+            log.print(f"candour: {where}: {found['msg']}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except (CandourError, ArtefactError, TaxonomyError, DatasetError, OSError) as error:
         log.print(f"candour: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     sys.exit(0)

@@ -22,4 +22,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="The port that `candour serve` binds.")
     max_bytes: int = Field(default=50_000_000, gt=0, description="The largest document or request body, in bytes.")
     max_items: int = Field(default=1_000, gt=0, description="The most inputs of one call of /v1/classify.")
+    max_call_characters: int = Field(
+        default=1_000_000, gt=0, description="The most characters of all inputs of one call of /v1/classify together."
+    )
     max_characters: int = Field(default=100_000, gt=0, description="The longest input of /v1/classify, in characters.")

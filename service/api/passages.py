@@ -42,6 +42,9 @@ def classify(request: ClassifyRequest, model: Model, settings: CurrentSettings) 
     texts = [request.input] if isinstance(request.input, str) else request.input
     if len(texts) > settings.max_items:
         raise TooLarge(f"{len(texts):,} inputs; the limit is {settings.max_items:,} (CANDOUR_MAX_ITEMS)")
+    if (total := sum(map(len, texts))) > settings.max_call_characters:
+        limit = f"the limit is {settings.max_call_characters:,} (CANDOUR_MAX_CALL_CHARACTERS)"
+        raise TooLarge(f"the inputs have {total:,} characters together; {limit}")
     for position, text in enumerate(texts):
         try:
             batch.checked(text, settings.max_characters)

@@ -19,7 +19,9 @@ TEXTS = ["We are sorry that plans were late.", "Bins are emptied on Monday."]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(max_bytes=200_000, max_items=50, max_characters=5_000))) as client:
+    with TestClient(
+        create_app(Settings(max_bytes=200_000, max_items=50, max_characters=5_000, max_call_characters=40_000))
+    ) as client:
         yield client
 
 
@@ -69,6 +71,11 @@ def test_classify_refuses_too_many_inputs_and_what_is_not_json(client: TestClien
     assert "the limit is 50" in problem(client.post("/v1/classify", json={"input": ["a"] * 51}), 413, "too-large")
     response = client.post("/v1/classify", content=b"{", headers={"content-type": "application/json"})
     problem(response, 422, "invalid-request")
+
+
+def test_classify_refuses_inputs_that_are_too_much_together(client: TestClient) -> None:
+    response = client.post("/v1/classify", json={"input": ["plans drift " * 300] * 12})
+    assert "43,200 characters together; the limit is 40,000" in problem(response, 413, "too-large")
 
 
 def test_a_file_and_inline_text_give_the_document_of_score(

@@ -125,6 +125,7 @@ def test_a_lone_surrogate_is_an_error_line_and_not_a_crash() -> None:
         (["score"], 2, "Missing argument"),
         (["classify", "no-such-file.jsonl"], 1, "No such file"),
         (["classify", "--model", "none"], 1, "no model 'none'"),
+        (["classify", "-o", "no/such/folder/out.jsonl"], 1, "does not exist"),
         (["nonsense"], 2, "No such command"),
         (["serve", "--port", "99999"], 2, "65535"),
         (["train", "--base", "no/such/folder/at/all"], 1, "candour: "),
@@ -146,7 +147,7 @@ def test_help_has_an_example(command: str) -> None:
 def test_a_setting_that_is_none_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANDOUR_THREADS", "many")
     done = candour("classify", stdin="")
-    assert done.returncode == 1 and "threads" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "CANDOUR_THREADS: " in done.stderr and "Traceback" not in done.stderr
 
 
 def test_odd_paths_are_error_lines_and_cost_nothing_else(folder: Path, tmp_path: Path) -> None:
