@@ -42,7 +42,7 @@ def train(
     version: Annotated[str | None, typer.Option(help="Name of the version. Default: date and data digest.")] = None,
     labels: Annotated[Path, typer.Option(help="The taxonomy.")] = taxonomy.PACKAGED,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 1,
-    epochs: Annotated[int, typer.Option(help="Passes over the training split.", min=1)] = 8,
+    epochs: Annotated[int, typer.Option(help="Passes over the training split.", min=1)] = 6,
     promote: Annotated[bool, typer.Option(help="Serve it: make it the champion.")] = False,
 ) -> None:
     """Train a model from labelled passages and publish it to the store.
