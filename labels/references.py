@@ -114,11 +114,6 @@ def read(path: Path, taxonomy: Taxonomy) -> list[Reference]:
     return references
 
 
-def hydrate(references: Iterable[Reference], passages_of: PassagesOf) -> list[Example]:
-    """The examples that references mean, in their order. Raises HydrationError like find()."""
-    return [example(found) for found in find(references, passages_of)]
-
-
 def find(references: Iterable[Reference], passages_of: PassagesOf, path: Path = REFERENCES) -> list[Found]:
     """The passage of every reference, in their order.
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from models import calibration, manifest, network
 from models.manifest import ArtefactError, Manifest
 from models.network import Network
 from models.registry import CHAMPION, PACKAGED, Registry
-
-# Texts taken from a stream at a time: enough to sort by length, few enough to hold.
-CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,6 @@ class Classifier:
             )
             for row, flags, primary in zip(scores, active, calibration.primary(scores, outputs), strict=True)
         ]
-
-    def stream(self, texts: Iterable[str]) -> Iterator[Prediction]:
-        """Predictions for a stream of any length, in order, holding CHUNK texts at a time."""
-        source = iter(texts)
-        while chunk := list(islice(source, CHUNK)):
-            yield from self.predict(chunk)
 
 
 def load(name: str = CHAMPION, root: Path = PACKAGED, threads: int = 0) -> Classifier:

@@ -14,12 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from models.classifier import CHUNK, Classifier
+from models.classifier import Classifier
 from service import analysis, report
 from service.errors import DocumentError, InvalidInput, TooLarge, Unreadable
 from service.report import Failure, Problem, Row, ScoredDocument
 
 log = logging.getLogger("candour.batch")
+# Lines classified at a time: enough to sort by length, few enough to hold.
+CHUNK = 1024
 
 
 @dataclass

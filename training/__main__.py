@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 # torch and transformers are imported by the steps that need them, so that `candour --help` stays quick.
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "onnxruntime", "scikit-learn", "numpy")
-log = logging.getLogger("candour.training")
 
 
 def train(

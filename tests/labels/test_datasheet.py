@@ -1,6 +1,5 @@
 """The datasheet's figures are those of the data, and the set holds what the project promises of it."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ def test_figures_that_are_not_current_are_found_and_mended(tmp_path: Path) -> No
     assert done.value.exit_code == 1
     datasheet.datasheet(path=copy)
     assert copy.read_text(encoding="utf-8") == datasheet.DATASHEET.read_text(encoding="utf-8")
-    shutil.rmtree(tmp_path)
 
 
 def test_enough_of_everything() -> None:

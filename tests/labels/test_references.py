@@ -11,14 +11,18 @@ import pytest
 from typer.testing import CliRunner
 
 from labels import dataset, references, taxonomy
-from labels.dataset import DatasetError, InvalidRow
+from labels.dataset import DatasetError, Example, InvalidRow
 from labels.passages import Passage, fingerprint
-from labels.references import HydrationError, Reference
+from labels.references import HydrationError, PassagesOf, Reference
 from service.labels_cli import labels_app
 
 TAXONOMY = taxonomy.load()
 FILE = "quill-under-edge-2021-05-04.pdf"
 TEXTS = ["Visits were late.", "The dog's lead was short.", "Visits were late.", "Plans were reviewed on time."]
+
+
+def hydrate(wanted: list[Reference], passages_of: PassagesOf) -> list[Example]:
+    return [references.example(found) for found in references.find(wanted, passages_of)]
 
 
 def passages(texts: list[str] = TEXTS, gap: int = 2) -> list[Passage]:
@@ -43,7 +47,7 @@ def reference(passage: Passage, **changes: Any) -> Reference:
 def test_a_reference_becomes_an_example() -> None:
     late = passages()[0]
     labels = {"themes": ("care_planning",), "stances": ("critical",), "primary_stance": "critical"}
-    (example,) = references.hydrate([reference(late, **labels)], lambda _: passages())
+    (example,) = hydrate([reference(late, **labels)], lambda _: passages())
     assert example.id == f"quill-under-edge-2021-05-04/{fingerprint(late.text)[:12]}"
     assert (example.document, example.kind) == ("quill-under-edge-2021-05-04", "inspection_report")
     assert (example.authority, example.published) == ("quill-under-edge", date(2021, 5, 4))
@@ -67,7 +71,7 @@ def test_of_two_equal_passages_the_nearer_is_meant() -> None:
 
 def test_quotes_and_spaces_do_not_hide_a_passage() -> None:
     wanted = [reference(passages()[1])]
-    (example,) = references.hydrate(wanted, lambda _: passages(["The dog’s  lead\nwas short."]))
+    (example,) = hydrate(wanted, lambda _: passages(["The dog’s  lead\nwas short."]))
     assert example.text == "The dog’s  lead\nwas short."
 
 
@@ -80,7 +84,7 @@ def test_all_that_is_not_found_is_named_with_its_line() -> None:
     lost = Passage("Nobody wrote this.", 0, 18)
     wanted = [reference(lost, file="nowhere-2020-01-01.pdf"), reference(passages()[0]), reference(lost)]
     with pytest.raises(HydrationError) as caught:
-        references.hydrate(wanted, passages_of)
+        hydrate(wanted, passages_of)
     assert [error.line for error in caught.value.errors] == [1, 3]
     assert "2 references not found" in str(caught.value)
     assert "nowhere-2020-01-01.pdf cannot be read" in str(caught.value)

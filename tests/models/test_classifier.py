@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from labels import taxonomy
 from models import encoding
-from models.classifier import CHUNK, Classifier
+from models.classifier import Classifier
 from models.network import BATCH
 
 CRITICAL = "Inspectors found serious failings: children do not always receive the help that they need, and plans drift."
@@ -80,22 +80,6 @@ def test_windows_leave_no_token_out(champion: Classifier) -> None:
 def test_any_text_gets_finite_probabilities(champion: Classifier, text: str) -> None:
     (found,) = champion.predict([text])
     assert all(0 <= p <= 1 for p in found.scores.values())
-
-
-def test_a_stream_is_answered_in_order_and_not_read_ahead_beyond_a_chunk(champion: Classifier) -> None:
-    taken = 0
-
-    def source():  # type: ignore[no-untyped-def]
-        nonlocal taken
-        for n in range(CHUNK + 10):
-            taken += 1
-            yield CRITICAL if n % 2 else NEUTRAL
-
-    stream = champion.stream(source())
-    first = next(stream)
-    assert taken == CHUNK and not first.stances
-    rest = list(stream)
-    assert len(rest) == CHUNK + 9 and rest[0].primary_stance == "critical" and rest[-1].primary_stance == "critical"
 
 
 def test_nothing_gives_nothing(champion: Classifier) -> None:
