@@ -19,6 +19,7 @@ DATA = Path(__file__).with_name("data")
 WRITTEN = DATA / "written.jsonl"
 # What `candour labels hydrate` makes from references.jsonl and the reports; never committed: the words are not ours.
 HYDRATED = DATA / "hydrated.jsonl"
+UNLABELLED = DATA / "unlabelled.jsonl"
 
 Kind = Literal[
     "council_release", "local_news", "trade_press", "blog", "union_statement", "minutes", "inspection_letter",
@@ -74,7 +75,21 @@ class Example(Labels):
         return self.authority.casefold().strip() or f"document:{self.document}"
 
 
+class Unlabelled(BaseModel):
+    """A passage that nobody has labelled, and the authority that it is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    authority: Filled
+    text: Filled
+
+    @property
+    def group(self) -> str:
+        return self.authority.casefold()
+
+
 Row = TypeVar("Row", bound=Labels)
+Kept = TypeVar("Kept", bound=BaseModel)
 
 
 class InvalidRow(ValueError):
@@ -143,6 +158,23 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any | RowError]]:
                 yield line, json.loads(raw)
             except (ValueError, RecursionError) as error:
                 yield line, RowError(str(path), line, f"not JSON: {error}")
+
+
+def models(path: Path, model: type[Kept]) -> list[Kept]:
+    """Each line of a JSONL file as a model. Raises DatasetError with every line that is none."""
+    found: list[Kept] = []
+    errors: list[RowError] = []
+    for line, raw in json_lines(path):
+        if isinstance(raw, RowError):
+            errors.append(raw)
+            continue
+        try:
+            found.append(model.model_validate(raw))
+        except ValidationError as error:
+            errors.append(RowError(str(path), line, validation_detail(error)))
+    if errors:
+        raise DatasetError(errors)
+    return found
 
 
 def validation_detail(error: ValidationError) -> str:

@@ -17,7 +17,7 @@ from typing import Annotated, Final, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from labels import dataset
-from labels.dataset import DATA, DatasetError, Example, Filled, InvalidRow, Labels, RowError
+from labels.dataset import DATA, DatasetError, Example, Filled, InvalidRow, Labels, RowError, Unlabelled
 from labels.passages import Passage, fingerprint
 from labels.taxonomy import Taxonomy
 
@@ -140,6 +140,18 @@ def find(references: Iterable[Reference], passages_of: PassagesOf, path: Path = 
     if errors:
         raise HydrationError(sorted(errors, key=lambda error: error.line))
     return [found[line] for line, _ in numbered]
+
+
+def unlabelled(references: Iterable[Reference], passages_of: PassagesOf) -> list[Unlabelled]:
+    """The passages of the references' files whose words no reference labels, in the order of file and place."""
+    held = list(references)
+    named = {reference.sha256 for reference in held}
+    return [
+        Unlabelled(authority=authority, text=passage.text)
+        for file, authority in {reference.file: reference.authority for reference in held}.items()
+        for passage in passages_of(file)
+        if fingerprint(passage.text) not in named
+    ]
 
 
 def example(found: Found) -> Example:
