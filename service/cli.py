@@ -16,15 +16,17 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from labels import taxonomy
 from labels.dataset import DatasetError
 from labels.files import replacing
 from labels.taxonomy import TaxonomyError
 from models import classifier
 from models.classifier import Classifier
 from models.manifest import ArtefactError
-from service import batch, labels_cli, outputs, render
+from service import batch, compare, labels_cli, outputs, render
 from service.batch import Tally
 from service.errors import CandourError
+from service.report import Failure
 from service.settings import Settings
 
 SOME_FAILED = 3
@@ -91,15 +93,60 @@ def classify(
     source: Annotated[str, typer.Argument(metavar="[FILE|-]", help="""Lines of JSON: {"id", "text"}.""")] = "-",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file. Without: standard output.")] = None,
     model: ModelOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say for each label which sentence and words carry it.")
+    ] = False,
 ) -> None:
     """Classify passages: a line of JSON in, a line of JSON out, in order."""
     settings = Settings()
     tally = Tally()
     loaded = _load(settings, model)
     with _input(source) as lines, _output(output) as write:
-        for result in batch.classify(lines, loaded, tally, settings.max_characters):
+        for result in batch.classify(lines, loaded, tally, settings.max_characters, explain):
             write(outputs.line(result))
     raise typer.Exit(SOME_FAILED if tally.failed else 0)
+
+
+def _json_or_html(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in (".json", ".html"):
+        raise typer.BadParameter(f"{path}: the ending must be .json or .html")
+    return path
+
+
+@app.command(
+    "compare",
+    epilog="Example:  [bold]candour compare report.pdf response.html -o comparison.html[/bold]",
+)
+def compare_(
+    report: Annotated[Path, typer.Argument(help="The inspectors' report.")],
+    response: Annotated[Path, typer.Argument(help="The council's answer.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", callback=_json_or_html, help="A .json or .html file. Without: a table."),
+    ] = None,
+    model: ModelOption = None,
+) -> None:
+    """Which of a report's criticisms does a response apologise for, defend, acknowledge, or leave unanswered?"""
+    settings = Settings()
+    loaded = _load(settings, model)
+    results = list(batch.score([report, response], loaded, Tally(), settings.max_bytes))
+    for result in results:
+        if isinstance(result, Failure):
+            log.print(f"candour: {result.path}: {result.error.detail}", style="red", markup=False, soft_wrap=True)
+    first, second = results
+    if isinstance(first, Failure) or isinstance(second, Failure):
+        raise typer.Exit(1)
+    found = compare.compare(first, second, taxonomy.load())
+    if output is None:
+        render.comparison(Console(highlight=False), found)
+        return
+    text = (
+        compare.page(found, first, second)
+        if output.suffix.lower() == ".html"
+        else found.model_dump_json(indent=2) + "\n"
+    )
+    with replacing(output) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 @app.command(epilog="Example:  [bold]candour serve --port 8080[/bold], then open http://127.0.0.1:8080/docs")

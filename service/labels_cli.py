@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -47,19 +48,27 @@ def hydrate(
     reports: ReportsOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = dataset.HYDRATED,
     source: Annotated[Path, typer.Option("--references", help="The references.")] = references.REFERENCES,
+    others: Annotated[
+        Path, typer.Option("--unlabelled", help="Where to write the passages of these reports that have no labels.")
+    ] = dataset.UNLABELLED,
 ) -> None:
     """Find the passages of the references again in the reports, and write them as examples.
 
+    The other passages of the same reports are written without labels, for a student to learn from with its teacher.
     Fails, and writes nothing, when there is one that it cannot find.
     """
     wanted = references.read(source, taxonomy.load())
     total = len({reference.file for reference in wanted})
     with Progress(console=log, disable=not log.is_terminal, transient=True) as bar:
         task = bar.add_task("reading", total=total)
-        found = references.find(wanted, _passages_of(reports, lambda: bar.advance(task)), source)
+        passages_of = cache(_passages_of(reports, lambda: bar.advance(task)))
+        found = references.find(wanted, passages_of, source)
+        rest = references.unlabelled(wanted, passages_of)
     dataset.write(output, map(references.example, found))
+    dataset.write(others, rest)
     moved = sum(item.moved for item in found)
     log.print(f"{len(found)} passages of {total} reports, {moved} of them moved since they were labelled: {output}")
+    log.print(f"{len(rest)} passages of the same reports without labels: {others}")
 
 
 @labels_app.command(epilog="Example:  [bold]candour labels split[/bold]")

@@ -72,6 +72,7 @@ def rows(document: ScoredDocument) -> Iterator[dict[str, Any]]:
             "stances": passage.stances,
             "primary_stance": passage.primary_stance,
             **{f"p_{name}": value for name, value in (passage.scores.themes | passage.scores.stances).items()},
+            "confident": passage.confident,
             "model": passage.model,
         }
 
@@ -95,6 +96,7 @@ def schema(themes: list[str], stances: list[str]) -> pa.Schema:
             ("stances", names),
             ("primary_stance", pa.string()),
             *((f"p_{name}", pa.float64()) for name in themes + stances),
+            ("confident", pa.bool_()),
             ("model", pa.string()),
         ]
     )

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.batch import Tally
+from service.compare import Comparison
 from service.report import Failure, ScoredDocument
 
 NONE = "none"
@@ -29,6 +30,23 @@ def document(console: Console, result: ScoredDocument | Failure) -> None:
         console.print(Text(f"  {place}: {labels}", style="cyan"))
         console.print(Text(f"  {passage.text}"))
     console.print()
+
+
+def comparison(console: Console, found: Comparison) -> None:
+    """A comparison: its sentence, a row a theme, and the criticisms that are left unanswered."""
+    console.print(Text(found.sentence, style="bold"))
+    table = Table("theme", "criticised", "praised", "response", "verdict", box=None, pad_edge=False)
+    for theme in found.themes:
+        stances = ", ".join(f"{count} {name}" for name, count in theme.response.stances.items()) or "nothing"
+        counts = (str(theme.report.critical), str(theme.report.supportive))
+        table.add_row(theme.theme, *counts, stances, theme.verdict.replace("_", " "))
+    console.print(table)
+    for theme in found.themes:
+        if theme.verdict == "unanswered":
+            for passage in theme.report.passages:
+                place = f"p. {passage.page}" if passage.page else f"passage {passage.position + 1}"
+                console.print(Text(f"  {place}: {theme.theme}, unanswered", style="cyan"))
+                console.print(Text(f"  {passage.text}"))
 
 
 def _matrix(result: ScoredDocument) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models import explanation
 from models.classifier import Prediction
 
 
@@ -30,7 +31,26 @@ class Classification(Result):
     stances: list[str] = Field(description="Stances whose probability reaches the model's threshold.")
     primary_stance: str | None = Field(description="The strongest of the stances; null when there is none.")
     scores: Scores
+    confident: bool = Field(description="The chance that one of the labels is wrong is within the model's bound.")
     model: str = Field(description="Version of the model.")
+
+
+class Evidence(Result):
+    """Part of a text, from start to end (characters), and what its removal takes from a label's probability."""
+
+    text: str
+    start: int
+    end: int
+    effect: float
+
+
+class Explanation(Result):
+    """What carries a label that is on: a sentence, and single words, the strongest first."""
+
+    label: str = Field(description="Axis and name, such as stance/critical.")
+    probability: float
+    sentence: Evidence
+    words: list[Evidence]
 
 
 class Identified(Result):
@@ -39,6 +59,12 @@ class Identified(Result):
 
 class Row(Classification, Identified):
     """A line of `candour classify`: the id that came in, and its labels."""
+
+
+class ExplainedRow(Row):
+    """A line of `candour classify --explain`: why each label is on, too."""
+
+    explanations: list[Explanation]
 
 
 class Placed(Result):
@@ -116,8 +142,26 @@ def fields(prediction: Prediction, version: str) -> dict[str, Any]:
         "stances": list(prediction.stances),
         "primary_stance": prediction.primary_stance,
         "scores": Scores(themes=scores["theme"], stances=scores["stance"]),
+        "confident": prediction.confident,
         "model": version,
     }
+
+
+def explanations(found: Iterable[explanation.Explanation]) -> list[Explanation]:
+    """Explanations as results, effects and probabilities rounded to four places."""
+    return [
+        Explanation(
+            label=item.key,
+            probability=round(item.probability, 4),
+            sentence=_evidence(item.sentence),
+            words=[_evidence(word) for word in item.words],
+        )
+        for item in found
+    ]
+
+
+def _evidence(span: explanation.Span) -> Evidence:
+    return Evidence(text=span.text, start=span.start, end=span.end, effect=round(span.effect, 4))
 
 
 SHARP = ("critical", "defensive", "apologetic")

@@ -43,7 +43,8 @@ def small_store(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> P
     from training.__main__ import train
 
     store = tmp_path_factory.mktemp("store")
-    train(data=[small_data], store=store, work=tmp_path_factory.mktemp("work"), version="small", epochs=1)
+    work = tmp_path_factory.mktemp("work")
+    train(data=[small_data], store=store, work=work, teacher=False, version="small", epochs=1, baselines=False)
     return store
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -16,14 +15,10 @@ from rich.console import Console
 
 from labels import dataset, splits, taxonomy
 from labels.passages import SEGMENTATION
-from labels.taxonomy import Taxonomy
 from models import calibration, manifest, network, registry
-from models.calibration import Array
-from models.manifest import Lineage, Manifest, Output
+from models.manifest import Lineage, Manifest
 from training.base import MINILM
-
-if TYPE_CHECKING:
-    from training.evaluate import Report
+from training.console import console_script
 
 # torch and transformers are imported by the steps that need them, so that `candour --help` stays quick.
 
@@ -41,6 +36,15 @@ def train(
     labels: Annotated[Path, typer.Option(help="The taxonomy.")] = taxonomy.PACKAGED,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 1,
     epochs: Annotated[int, typer.Option(help="Passes over the training split.", min=1)] = 6,
+    soft: Annotated[
+        Path | None, typer.Option(help="A teacher's soft labels, from `python -m training.teach`. Default: those kept.")
+    ] = None,
+    passages: Annotated[
+        Path | None,
+        typer.Option("--unlabelled", help="Passages without labels, from `labels hydrate`. Default: what it wrote."),
+    ] = None,
+    teacher: Annotated[bool, typer.Option(help="Learn from a teacher's soft labels, too.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Train and measure the baselines, too, for the card.")] = True,
     promote: Annotated[bool, typer.Option(help="Serve it: make it the champion.")] = False,
 ) -> None:
     """Train a model from labelled passages and publish it to the store.
@@ -51,9 +55,8 @@ def train(
     Example: candour train --data labels/data/written.jsonl --promote
     """
     from training import base as bases
-    from training import baselines, card, export
-    from training.calibrate import outputs as calibrate
-    from training.train import MAX_TOKENS, Settings, fit
+    from training import calibrate, card, distil, evaluate, export, plots
+    from training.train import MAX_TOKENS, Settings, fit, run_name
 
     console = Console(stderr=True)
     started = time.monotonic()
@@ -70,25 +73,32 @@ def train(
     settings = Settings(seed=seed, epochs=epochs)
     store_registry = registry.Registry(store)
     store_registry.ensure_new(version)
-    # Checkpoints that were made of anything else are those of another run.
-    made_of = repr((data_digest, labelling.digest, weights.sha256, settings))
-    checkpoints = work / f"{version}-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
+    taught = distil.load(soft or distil.SOFT) if teacher and (soft or distil.SOFT.is_file()) else None
+    others: list[str] = []
+    if taught and (passages or dataset.UNLABELLED.is_file()):
+        others = taught.seen(distil.unlabelled(passages or dataset.UNLABELLED))
+    console.print(f"taught by {taught.teacher}, on {len(others)} passages more" if taught else "no teacher")
+    learned = (divided["train"], divided["dev"], labelling, weights, settings, taught, others)
+    checkpoints = work / run_name("train", *learned)
 
     fitted = fit(
         divided["train"], divided["dev"], labelling, weights, checkpoints, settings,
+        soft=taught, unlabelled=others,
         report=lambda figures: console.print(
             "  ".join(f"{k} {v:.4g}" for k, v in figures.items() if isinstance(v, (int, float))), highlight=False
         ),
     )  # fmt: skip
     console.print(f"trained in {time.monotonic() - started:.0f} s")
 
-    truth = {split: _truth(divided[split], labelling) for split in splits.SPLITS}
     texts = {split: [e.text for e in divided[split]] for split in splits.SPLITS}
+    dev_truth = np.array([e.vector(labelling) for e in divided["dev"]])
     lineage = Lineage(
         base=weights.name,
         base_sha256=weights.sha256,
         data_sha256=data_digest,
-        data_counts={split: len(divided[split]) for split in splits.SPLITS},
+        data_counts={split: len(divided[split]) for split in splits.SPLITS} | {"unlabelled": len(others)},
+        teacher=taught.teacher if taught else None,
+        teacher_sha256=taught.digest if taught else None,
         taxonomy_version=labelling.version,
         taxonomy_sha256=labelling.digest,
         guide=max(e.guide for e in examples),
@@ -96,29 +106,49 @@ def train(
         commit=_commit(),
         packages={package: package_version(package) for package in PACKAGES},
     )
+    compared = {}
+    if baselines:
+        from training import baselines as others_of
+
+        compared = others_of.outcomes(divided, divided["test"], labelling, seed, console.print)
     with store_registry.publishing(version) as folder:
         export.write(fitted, folder)
         # Calibrated on what will be served: the int8 network, not the one in memory.
         served = network.load(folder, MAX_TOKENS)
         dev_logits = served.logits(texts["dev"])
-        outputs = calibrate(dev_logits, truth["dev"], labelling.keys)
-        parity = export.parity(fitted.logits(texts["dev"]), dev_logits, calibration.cuts(outputs))
+        outputs = calibrate.outputs(dev_logits, dev_truth, labelling.keys)
+        abstention = calibrate.abstention(calibration.probabilities(dev_logits, outputs), dev_truth, outputs)
+        full_dev, full_test = fitted.logits(texts["dev"]), fitted.logits(texts["test"])
+        parity = export.parity(full_dev, dev_logits, calibration.cuts(outputs))
         test_scores = calibration.probabilities(served.logits(texts["test"]), outputs)
-        reports = {f"candour {version}": _report(divided["test"], truth["test"], test_scores, outputs)}
-        for baseline, scores in baselines.scores(texts, truth, seed).items():
-            tuned = baselines.outputs(scores["dev"], truth["dev"], labelling.keys)
-            reports[baseline] = _report(divided["test"], truth["test"], scores["test"], tuned)
+        found = evaluate.outcome(divided["test"], labelling, test_scores, outputs, abstention)
+        # The float32 network has its own thresholds: what int8 costs is not hidden by thresholds that suit it better.
+        full_outputs = calibrate.outputs(full_dev, dev_truth, labelling.keys)
+        full_scores = calibration.probabilities(full_test, full_outputs)
+        outcomes = {
+            f"candour {version}": found,
+            "the same in float32": evaluate.outcome(divided["test"], labelling, full_scores, full_outputs),
+        }
+        outcomes |= compared
+        reports = {name: evaluate.report(outcome, seed) for name, outcome in outcomes.items()}
+        (folder / manifest.RELIABILITY).write_text(plots.reliability(found), encoding="utf-8")
+        (folder / manifest.RISK_COVERAGE).write_text(plots.risk_coverage(found), encoding="utf-8")
         size = (folder / manifest.MODEL).stat().st_size
+        teachers = taught.scores if taught and taught.test_sha256 == dataset.digest(divided["test"]) else {}
         text = card.render(
-            version=version, taxonomy=labelling, outputs=outputs, lineage=lineage, reports=reports, parity=parity,
-            size=size, settings=vars(settings),
+            version=version, taxonomy=labelling, outputs=outputs, abstention=abstention, lineage=lineage,
+            reports=reports, parity=parity, size=size, settings=vars(settings),
+            teacher=teachers,
         )  # fmt: skip
         (folder / manifest.CARD).write_text(text, encoding="utf-8")
-        metrics = reports[f"candour {version}"].flat("test") | {"dev/int8_agreement": parity.agreement}
+        metrics = reports[f"candour {version}"].flat("test") | reports["the same in float32"].flat("float32")
+        metrics |= {f"teacher/{name}": value for name, value in teachers.items()}
+        metrics["dev/int8_agreement"] = parity.agreement
         published = Manifest(
             version=version,
             created=datetime.now(UTC).replace(microsecond=0),
             outputs=outputs,
+            abstention=abstention,
             max_tokens=MAX_TOKENS,
             segmentation=SEGMENTATION,
             sha256={file: manifest.sha256(folder / file) for file in manifest.FILES},
@@ -131,34 +161,20 @@ def train(
     console.print(f"published {store / version} ({size / 1e6:.1f} MB) after {time.monotonic() - started:.0f} s")
     for name, report in reports.items():
         console.print(
-            f"{name}: macro-F1 themes {report.macro_f1['theme']:.3f}, stances {report.macro_f1['stance']:.3f}"
+            f"{name}: macro-F1 {', '.join(f'{axis}s {value:.3f}' for axis, value in report.macro_f1.items())}"
         )
 
 
-def _truth(examples: list[dataset.Example], labelling: Taxonomy) -> np.ndarray:
-    return np.array([e.vector(labelling) for e in examples])
-
-
-def _report(examples: list[dataset.Example], truth: Array, scores: Array, outputs: tuple[Output, ...]) -> Report:
-    from training import evaluate
-
-    return evaluate.report(
-        tuple(o.key for o in outputs),
-        truth.astype(bool),
-        calibration.on(scores, outputs),
-        scores,
-        [e.primary_stance for e in examples],
-        calibration.primary(scores, outputs),
-    )
-
-
 def _commit() -> str | None:
-    """The commit of the code, where it runs from a checkout."""
-    found = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or None
+    """The commit of the code, where it runs from a checkout; marked where the code was changed since."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "labels", "models/*.py", "training")
+    return (git("rev-parse", "HEAD") + ("-dirty" if changed else "")) or None
 
 
 if __name__ == "__main__":
-    typer.run(train)
+    console_script(train)

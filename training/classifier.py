@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -38,7 +37,7 @@ class MeanPooledConfig(PretrainedConfig):  # type: ignore[misc]
 
 
 class MeanPooledClassifier(PreTrainedModel):  # type: ignore[misc]
-    """input_ids and attention_mask (batch, tokens) to logits (batch, labels); with labels, the loss as well."""
+    """input_ids and attention_mask (batch, tokens) to logits (batch, labels). The loss is the trainer's."""
 
     config_class = MeanPooledConfig
     base_model_prefix = "encoder"
@@ -64,15 +63,11 @@ class MeanPooledClassifier(PreTrainedModel):  # type: ignore[misc]
         model.encoder = AutoModel.from_pretrained(base.source, add_pooling_layer=False)
         return model
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None, **_: Any
-    ) -> SequenceClassifierOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         weights = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-        logits = self.classifier(self.dropout(pooled))
-        loss = None if labels is None else binary_cross_entropy_with_logits(logits.float(), labels.float())
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
 
 
 AutoConfig.register(MeanPooledConfig.model_type, MeanPooledConfig)

@@ -124,21 +124,25 @@ def test_lines_of_a_file_are_named(tmp_path: Path) -> None:
 def test_the_command_writes_all_or_nothing(tmp_path: Path) -> None:
     """Any document will do for a report: here a plain text."""
     reports, source, output = tmp_path / "reports", tmp_path / "references.jsonl", tmp_path / "hydrated.jsonl"
+    others = tmp_path / "unlabelled.jsonl"
     reports.mkdir()
     file = "quill-2021-05-04.txt"
     (reports / file).write_text("Inspection\n\n" + "\n\n".join(TEXTS))
     arguments = ["hydrate", "--reports", str(reports), "--references", str(source), "-o", str(output)]
+    arguments += ["--unlabelled", str(others)]
 
     lost = Passage("Nobody wrote this.", 0, 18)
     source.write_text("".join(json.dumps(row(passage, file=file)) + "\n" for passage in (passages()[3], lost)))
     outcome = CliRunner().invoke(labels_app, arguments)
     assert isinstance(outcome.exception, HydrationError)
-    assert not output.exists()
+    assert not output.exists() and not others.exists()
 
     source.write_text(json.dumps(row(passages()[3], file=file)) + "\n")
     assert CliRunner().invoke(labels_app, arguments).exit_code == 0
     (example,) = dataset.load([output], TAXONOMY)
     assert example.text == TEXTS[3]
+    rest = [json.loads(line) for line in others.read_text().splitlines()]
+    assert [row["text"] for row in rest] == TEXTS[:3] and {row["authority"] for row in rest} == {"quill"}
 
 
 def test_the_packaged_references_are_sound() -> None:

@@ -2,18 +2,32 @@ import numpy as np
 import pytest
 
 from models import calibration
-from models.manifest import Output
+from models.manifest import Abstention, Output
 
 OUTPUTS = (
-    Output(key="theme/a", temperature=1.0, threshold=0.5),
-    Output(key="stance/x", temperature=2.0, threshold=0.7),
-    Output(key="stance/y", temperature=1.0, threshold=0.2),
+    Output(key="theme/a", temperature=1.0, bias=0.0, threshold=0.5),
+    Output(key="stance/x", temperature=2.0, bias=0.0, threshold=0.7),
+    Output(key="stance/y", temperature=1.0, bias=0.0, threshold=0.2),
 )
 
 
 def test_probability_is_the_sigmoid_of_the_logit_over_its_temperature() -> None:
     found = calibration.probabilities(np.array([[0.0, 2.0, -1.0]]), OUTPUTS)
     assert found[0] == pytest.approx([0.5, 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(1.0))])
+
+
+def test_a_bias_shifts_the_scaled_logit() -> None:
+    shifted = (Output(key="theme/a", temperature=2.0, bias=-1.0, threshold=0.5),)
+    assert calibration.probabilities(np.array([[2.0]]), shifted)[0, 0] == pytest.approx(0.5)
+    assert calibration.cuts(shifted) == pytest.approx([2.0])
+
+
+def test_risk_is_the_chance_of_a_wrong_label_when_the_calibration_changes_nothing() -> None:
+    plain = Abstention(slope=1.0, intercept=0.0, bound=0.2)
+    scores = np.array([[0.9, 0.2, 0.1], [0.5, 0.69, 0.2]])
+    assert calibration.risk(scores, OUTPUTS, plain) == pytest.approx([1 - 0.9 * 0.8 * 0.9, 1 - 0.5 * 0.31 * 0.2])
+    harsher = Abstention(slope=1.0, intercept=2.0, bound=0.2)
+    assert (calibration.risk(scores, OUTPUTS, harsher) > calibration.risk(scores, OUTPUTS, plain)).all()
 
 
 def test_extreme_logits_neither_overflow_nor_leave_the_unit_interval() -> None:

@@ -37,7 +37,7 @@ def test_classify_one_and_many(client: TestClient, champion: Classifier) -> None
     one = client.post("/v1/classify", json={"input": TEXTS[0]}).json()
     assert many["model"] == champion.version and one["results"] == many["results"][:1]
     first = many["results"][0]
-    assert set(first) == {"themes", "stances", "primary_stance", "scores", "model", "labels"}
+    assert set(first) == {"themes", "stances", "primary_stance", "scores", "confident", "model", "labels"}
     assert tuple(first["labels"]) == taxonomy.load().keys
     assert first["labels"]["stance/apologetic"] and first["primary_stance"] == "apologetic"
     assert [name for name, flag in first["labels"].items() if flag] == [

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 COMMAND = Path(sys.executable).with_name("candour")
+SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 def candour(*arguments: str | Path, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -56,7 +57,8 @@ def test_score_goes_on_past_what_it_cannot_read(folder: Path, tmp_path: Path) ->
     assert {"id", "path", "title", "sha256", "passages", "summary"} <= release.keys()
     passage = release["passages"][1]  # type: ignore[index]
     assert passage["text"].startswith('"We are sorry') and "apologetic" in passage["stances"]
-    assert {"text", "start", "end", "page", "themes", "stances", "primary_stance", "scores", "model"} <= passage.keys()
+    assert {"text", "start", "end", "page", "themes", "stances", "primary_stance"} <= passage.keys()
+    assert {"scores", "confident", "model"} <= passage.keys()
     assert "documents 2, passages 7, failed 3, seconds" in done.stderr and "failed, unreadable: 1" in done.stderr
 
 
@@ -103,9 +105,30 @@ def test_classify_answers_each_line_in_order(tmp_path: Path) -> None:
     rows = lines((tmp_path / "out.jsonl").read_text())
     assert [row["id"] for row in rows] == [0, 1, 2, "no text", None, None, "blank", None, "last"]
     assert [row.get("line") for row in rows] == [None] * 3 + [4, 5, 6, 7, 8] + [None]
-    assert list(rows[0]) == ["id", "themes", "stances", "primary_stance", "scores", "model"]
+    assert list(rows[0]) == ["id", "themes", "stances", "primary_stance", "scores", "confident", "model"]
     assert rows[0]["stances"] == ["critical"] and rows[8]["stances"] == []
     assert candour("classify", "-", stdin=source).stdout == (tmp_path / "out.jsonl").read_text()
+
+
+def test_explain_says_what_carries_each_label_and_refuses_what_is_too_long() -> None:
+    text = "The library is closed. We are sorry that we let children down."
+    source = jsonl(
+        [{"id": "a", "text": text}, {"id": "long", "text": "late " * 501}, {"id": "none", "text": "Open at nine."}]
+    )
+    done = candour("classify", "--explain", stdin=source)
+    assert done.returncode == 3
+    first, long, last = lines(done.stdout)
+    plain, *_ = lines(candour("classify", stdin=source).stdout)
+    assert {key: value for key, value in first.items() if key != "explanations"} == plain
+    labels = {f"theme/{name}" for name in first["themes"]} | {f"stance/{name}" for name in first["stances"]}  # type: ignore[attr-defined]
+    assert {item["label"] for item in first["explanations"]} == labels  # type: ignore[attr-defined]
+    (apology,) = [item for item in first["explanations"] if item["label"] == "stance/apologetic"]  # type: ignore[attr-defined]
+    assert (
+        apology["sentence"]["text"] == "We are sorry that we let children down." and apology["sentence"]["effect"] > 0
+    )
+    for span in (apology["sentence"], *apology["words"]):
+        assert text[span["start"] : span["end"]] == span["text"]
+    assert "at most 500" in long["error"]["detail"] and last["explanations"] == []  # type: ignore[index]
 
 
 def test_classify_of_good_lines_exits_0_and_of_none_prints_nothing() -> None:
@@ -208,3 +231,21 @@ def test_a_progress_bar_on_a_terminal_alone(folder: Path, tmp_path: Path) -> Non
     os.close(parent)
     assert process.returncode == 3 and b"scoring" in shown and b"\x1b[" in shown
     assert "scoring" not in candour("score", folder, "-o", out).stderr
+
+
+def test_compare_on_the_sample_pair(tmp_path: Path) -> None:
+    pair = (SAMPLES / "tarnholme-inspection-report.pdf", SAMPLES / "tarnholme-council-response.html")
+    assert candour("compare", *pair, "-o", tmp_path / "found.json").returncode == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert set(found) == {"sentence", "themes", "model"} and len(found["themes"]) == 4
+    assert any(theme["verdict"] != "not_criticised" for theme in found["themes"])
+    assert candour("compare", *pair, "-o", tmp_path / "found.html").returncode == 0
+    page = (tmp_path / "found.html").read_text()
+    assert found["sentence"] in page and "<script" not in page
+    assert candour("compare", *pair).stdout.startswith(found["sentence"][:40])
+
+
+def test_compare_says_which_document_cannot_be_read_and_refuses_a_wrong_ending(tmp_path: Path) -> None:
+    failed = candour("compare", tmp_path / "none.pdf", SAMPLES / "tarnholme-council-response.html")
+    assert failed.returncode == 1 and "none.pdf" in failed.stderr
+    assert candour("compare", "a", "b", "-o", "found.txt").returncode == 2

@@ -7,15 +7,15 @@ from training import calibrate
 RNG = np.random.default_rng(0)
 
 
-def test_the_temperature_undoes_a_known_scaling() -> None:
+def test_temperature_and_bias_undo_a_known_scaling_and_shift() -> None:
     true_logits = RNG.normal(0, 2, 20_000)
     truth = (RNG.random(20_000) < 1 / (1 + np.exp(-true_logits))).astype(int)
-    assert calibrate.temperature(3.0 * true_logits, truth) == pytest.approx(3.0, rel=0.05)
-    assert calibrate.temperature(true_logits, truth) == pytest.approx(1.0, rel=0.05)
+    assert calibrate.platt(3.0 * (true_logits + 1.5), truth) == pytest.approx((3.0, -1.5), rel=0.06)
+    assert calibrate.platt(true_logits, truth) == pytest.approx((1.0, 0.0), rel=0.05, abs=0.05)
 
 
 def test_a_label_without_both_classes_keeps_its_logits() -> None:
-    assert calibrate.temperature(np.array([1.0, 2.0]), np.array([0, 0])) == 1.0
+    assert calibrate.platt(np.array([1.0, 2.0]), np.array([0, 0])) == (1.0, 0.0)
     assert calibrate.threshold(np.array([0.1, 0.2]), np.array([0, 0])) == 0.5
 
 

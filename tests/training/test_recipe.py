@@ -18,7 +18,7 @@ from training.train import Settings, fit
 @pytest.fixture
 def run(tmp_path: Path, small_data: Path) -> Callable[..., Path]:
     def run(version: str, **options: object) -> Path:
-        options = {"data": [small_data], "epochs": 1} | options
+        options = {"data": [small_data], "epochs": 1, "baselines": False, "teacher": False} | options
         train(store=tmp_path / "store", work=tmp_path / "work", version=version, **options)  # type: ignore[arg-type]
         return tmp_path / "store" / version
 
@@ -39,7 +39,9 @@ def test_what_is_published(small_store: Path, small_data: Path) -> None:
     card = (folder / manifest.CARD).read_text()
     for key in taxonomy.load().keys:
         assert f"`{key}`" in card
-    assert "TF-IDF + logistic regression" in card and found.lineage.data_sha256 in card
+    assert "the same in float32" in card and found.lineage.data_sha256 in card
+    assert manifest.RELIABILITY in card and manifest.RISK_COVERAGE in card
+    assert 0 <= found.metrics["test/calibration_error"] <= 1
 
 
 def test_two_runs_of_one_seed_give_the_same_predictions(run: Callable[..., Path], small_store: Path) -> None:

@@ -1,0 +1,93 @@
+"""Floors: what falls below one is named, and none sinks without a flag and a reason."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from training import gate
+from training.evaluate import LabelScores, Report
+from training.gate import Floors, GateError, Set
+
+TODAY = date(2026, 11, 22)
+
+
+def report(f1: float) -> Report:
+    label = LabelScores("stance/critical", 0.9, 0.9, f1, 0.9, (0.8, 0.95), 40, 0.02)
+    return Report((label,), {"stance": f1}, {"stance": (0.8, 0.95)}, 0.9, 0.7, 0.02, 0.6, 0.9, 100)
+
+
+def held(floor: float) -> Floors:
+    return Floors(sets={"written": measured(floor)})
+
+
+def measured(f1: float) -> Set:
+    return Set(data_sha256="0" * 64, model="two", margin=0.0, figures={"f1/stance/critical": f1})
+
+
+def test_a_floor_lies_a_margin_below_the_figure() -> None:
+    assert measured(0.8).model_copy(update={"margin": 0.02}).floors == {"f1/stance/critical": pytest.approx(0.78)}
+
+
+def test_a_figure_below_its_floor_is_named_and_one_at_it_is_not() -> None:
+    floors = gate.figures(report(0.8))
+    assert gate.breaches(report(0.8), floors) == []
+    assert gate.breaches(report(0.79), floors) == [
+        "f1/stance/critical is 0.7900, below its floor of 0.8000",
+        "macro_f1/stance is 0.7900, below its floor of 0.8000",
+    ]
+
+
+def test_a_label_that_is_gone_is_below_its_floor() -> None:
+    assert gate.breaches(report(0.9), {"f1/theme/gone": 0.5}) == ["f1/theme/gone is 0.0000, below its floor of 0.5000"]
+
+
+def test_a_floor_rises_without_a_word() -> None:
+    found = gate.raised(held(0.7), "written", measured(0.8), False, "", TODAY)
+    assert found.sets["written"] == measured(0.8) and found.lowered == ()
+
+
+@pytest.mark.parametrize(("lower", "reason"), [(False, ""), (False, "because"), (True, " ")])
+def test_a_floor_does_not_sink_without_the_flag_and_a_reason(lower: bool, reason: str) -> None:
+    with pytest.raises(GateError, match=r"f1/stance/critical from 0\.7000 to 0\.6000.*--lower and --reason"):
+        gate.raised(held(0.7), "written", measured(0.6), lower, reason, TODAY)
+
+
+def test_a_lowered_floor_keeps_its_reason_and_those_before_it() -> None:
+    once = gate.raised(held(0.7), "written", measured(0.6), True, "harder test passages", TODAY)
+    twice = gate.raised(once, "written", measured(0.5), True, "again", TODAY)
+    assert [(x.before, x.after, x.reason) for x in twice.lowered] == [
+        (0.7, 0.6, "harder test passages"),
+        (0.6, 0.5, "again"),
+    ]
+    assert Floors.model_validate_json(twice.model_dump_json()) == twice
+
+
+def test_a_file_that_holds_no_floors_says_so(tmp_path: Path) -> None:
+    assert gate.read(tmp_path / "none.json") == Floors()
+    (tmp_path / "floors.json").write_text('{"sets": {"written": {"figures": {}}}}')
+    with pytest.raises(GateError, match=r"does not hold floors: sets\.written\.data_sha256"):
+        gate.read(tmp_path / "floors.json")
+
+
+def test_the_command_sets_floors_holds_a_model_against_them_and_refuses_to_lower(
+    small_store: Path, tmp_path: Path
+) -> None:
+    app = typer.Typer()
+    app.command()(gate.main)
+    file = tmp_path / "floors.json"
+    options = ["small", "--store", str(small_store), "--floors", str(file)]
+    runner = CliRunner()
+    assert isinstance(runner.invoke(app, options).exception, GateError)  # nothing to hold it against
+    assert runner.invoke(app, [*options, "--write"]).exit_code == 0
+    assert runner.invoke(app, options).exit_code == 0
+    raised = gate.read(file)
+    written = raised.sets["written"]
+    above = written.model_copy(update={"figures": dict.fromkeys(written.figures, 0.99), "margin": 0.0})
+    file.write_text(raised.model_copy(update={"sets": {**raised.sets, "written": above}}).model_dump_json())
+    assert runner.invoke(app, options).exit_code == 1
+    assert isinstance(runner.invoke(app, [*options, "--write"]).exception, GateError)
+    assert runner.invoke(app, [*options, "--write", "--lower", "--reason", "a test"]).exit_code == 0
+    assert {told.reason for told in gate.read(file).lowered} == {"a test"}
