@@ -35,7 +35,7 @@ def train(
     version: Annotated[str | None, typer.Option(help="Name of the version. Default: date and data digest.")] = None,
     labels: Annotated[Path, typer.Option(help="The taxonomy.")] = taxonomy.PACKAGED,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 1,
-    epochs: Annotated[int, typer.Option(help="Passes over the training split.", min=1)] = 6,
+    epochs: Annotated[int, typer.Option(help="Passes over the training split.", min=1)] = 5,
     soft: Annotated[
         Path | None, typer.Option(help="A teacher's soft labels, from `python -m training.teach`. Default: those kept.")
     ] = None,

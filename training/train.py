@@ -53,7 +53,7 @@ class Settings:
     """
 
     seed: int = 1
-    epochs: int = 6
+    epochs: int = 5
     batch: int = 32
     learning_rate: float = 1e-4
     head_learning_rate: float = 3e-3

@@ -135,7 +135,7 @@ def test_passages_without_labels_are_those_of_training_authorities_each_once(tmp
     dataset.write(
         tmp_path / "rows.jsonl", [*rows, rows[0], rows[0].model_copy(update={"text": " A passage of train. "})]
     )
-    assert distil.unlabelled(tmp_path / "rows.jsonl") == ["A passage of train, unlabelled."]
+    assert distil.unlabelled(tmp_path / "rows.jsonl") == ["A passage of train."]
     (tmp_path / "bad.jsonl").write_text('{"authority": "x"}\n{torn\n')
     with pytest.raises(DatasetError, match=r"bad\.jsonl:1: text.*\n.*bad\.jsonl:2: not JSON"):
         distil.unlabelled(tmp_path / "bad.jsonl")
