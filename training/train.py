@@ -141,6 +141,7 @@ def fit(
             logging_strategy="epoch",
             disable_tqdm=not os.isatty(2),
             report_to=[],
+            label_names=["labels"],  # the network does not ask for them: the loss is not its own
             dataloader_pin_memory=cuda,
         ),
         train_dataset=encode(*targets(train, taxonomy, soft, unlabelled), tokenizer),
