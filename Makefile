@@ -42,7 +42,7 @@ lint: .venv/dev.stamp
 	$(BIN)/lint-imports
 
 lock: .venv/dev.stamp  ## write the versions installed now to constraints.txt
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^candour' > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^candour\|^all-mpnet' > constraints.txt
 
 clean:
 	rm -rf .venv build *.egg-info
