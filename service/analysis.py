@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labels.passages import SEGMENTATION, Passage
+from models import explanation
 from models.classifier import Classifier
 from service import documents, report
 from service.documents import Document
-from service.report import Classification, ScoredDocument, ScoredPassage
+from service.errors import InvalidInput
+from service.report import Classification, Explanation, ScoredDocument, ScoredPassage
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,14 @@ def score(parsed: Parsed, classifier: Classifier) -> ScoredDocument:
 def analyse(data: bytes, classifier: Classifier, path: str | None = None) -> ScoredDocument:
     """Read, cut and label a document. Raises DocumentError."""
     return score(parse(data, path), classifier)
+
+
+def explain(texts: Sequence[str], classifier: Classifier) -> list[list[Explanation]]:
+    """What carries the labels of texts, in order. Raises InvalidInput for a text that is too long to explain."""
+    for position, text in enumerate(texts):
+        if (words := explanation.words(text)) > explanation.LONGEST:
+            raise InvalidInput(f"input {position}: {words:,} words; at most {explanation.LONGEST} can be explained")
+    return [report.explanations(found) for found in explanation.explain(texts, classifier)]
 
 
 def classify(texts: Sequence[str], classifier: Classifier) -> list[Classification]:

@@ -286,16 +286,15 @@ def markdown(runs: Sequence[dict[str, Any]]) -> str:
     plain = by_idea.get(PLAIN)
     if not plain:
         raise typer.BadParameter("the file has no run of the plain recipe to compare with")
-    rows = ["| idea | seeds | mean AP | macro-F1 themes | macro-F1 stances | time |", "|---|---|---|---|---|---|"]
+    rows = ["| idea | seeds | mean AP | macro-F1 themes | macro-F1 stances |", "|---|---|---|---|---|"]
     level = [f"{100 * np.mean([r[f] for r in plain.values()]):.1f}" for f in FIGURES]
-    rows.append(f"| {PLAIN} | {len(plain)} | {' | '.join(level)} | ×1 |")
+    rows.append(f"| {PLAIN} | {len(plain)} | {' | '.join(level)} |")
     for idea, tried in by_idea.items():
         both = sorted(set(tried) & set(plain))
         if idea == PLAIN or not both:
             continue
         cells = [_gain([100 * (tried[s][f] - plain[s][f]) for s in both]) for f in FIGURES]
-        slower = np.median([tried[s]["seconds"] / plain[s]["seconds"] for s in both])
-        rows.append(f"| {idea} | {len(both)} | {' | '.join(cells)} | ×{slower:.1f} |")
+        rows.append(f"| {idea} | {len(both)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

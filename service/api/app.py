@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from models import classifier
-from service.api import documents, health, passages
+from service.api import catalogue, comparisons, documents, health, passages
 from service.api.middleware import BodyLimit, ModelHeader
 from service.api.problems import install
 from service.settings import Settings
@@ -37,6 +37,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install(app)
     app.add_middleware(BodyLimit, limit=chosen.max_bytes)
     app.add_middleware(ModelHeader)
-    for router in (health.router, passages.router, documents.router):
+    for router in (health.router, passages.router, documents.router, comparisons.router, catalogue.router):
         app.include_router(router)
     return app

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile as Upload
 
+from models.classifier import Classifier
 from service import analysis
 from service.api.dependencies import Model
 from service.api.problems import RESPONSES
@@ -29,6 +30,11 @@ class InlineDocument(BaseModel):
         if (self.text is None) == (self.html is None):
             raise ValueError("exactly one of text and html must be given")
         return self
+
+    def scored(self, model: Classifier) -> ScoredDocument:
+        """The document, scored, under the title given. Raises DocumentError."""
+        document = analysis.analyse((self.html or self.text or "").encode(), model)
+        return document.model_copy(update={"title": self.title}) if self.title else document
 
 
 _BODY = {
@@ -57,14 +63,10 @@ async def score(request: Request, model: Model) -> ScoredDocument:
             file = form.get("file")
             if not isinstance(file, Upload | UploadFile):
                 raise InvalidInput("the form has no file in its field 'file'")
-            data, name, title = await file.read(), file.filename or None, None
-    elif media_type in ("application/json", ""):
-        inline = _inline(await request.body())
-        data, name, title = (inline.html or inline.text or "").encode(), None, inline.title
-    else:
-        raise UnsupportedBody(f"a body of type {media_type}: send multipart/form-data with a file, or application/json")
-    document = await run_in_threadpool(analysis.analyse, data, model, name)
-    return document.model_copy(update={"title": title}) if title else document
+            return await run_in_threadpool(analysis.analyse, await file.read(), model, file.filename or None)
+    if media_type in ("application/json", ""):
+        return await run_in_threadpool(_inline(await request.body()).scored, model)
+    raise UnsupportedBody(f"a body of type {media_type}: send multipart/form-data with a file, or application/json")
 
 
 def _inline(body: bytes) -> InlineDocument:

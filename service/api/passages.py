@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -11,7 +11,7 @@ from service import analysis, batch
 from service.api.dependencies import CurrentSettings, Model
 from service.api.problems import RESPONSES
 from service.errors import InvalidInput, TooLarge
-from service.report import Classification
+from service.report import Classification, Explanation
 
 router = APIRouter(prefix="/v1", tags=["passages"], responses=RESPONSES)
 
@@ -21,12 +21,16 @@ class ClassifyRequest(BaseModel):
 
     model_config = {"extra": "forbid"}
     input: Annotated[str | list[str], Field(examples=["Visits to children were late in most of the cases we read."])]
+    explain: bool = Field(default=False, description="Say what carries each label; a pass of the model for every word.")
 
 
 class LabelledClassification(Classification):
     """A classification, with every label of the model as on or off."""
 
     labels: dict[str, bool] = Field(description="Every label, by axis and name (theme/thresholds), on or off.")
+    explanations: list[Explanation] | None = Field(
+        default=None, description="With explain: one for each label that is on."
+    )
 
 
 class ClassifyResponse(BaseModel):
@@ -36,7 +40,7 @@ class ClassifyResponse(BaseModel):
     results: list[LabelledClassification]
 
 
-@router.post("/classify")
+@router.post("/classify", response_model_exclude_unset=True)
 def classify(request: ClassifyRequest, model: Model, settings: CurrentSettings) -> ClassifyResponse:
     """Themes and stances of passages. A text longer than 90 words is read in windows, which are merged."""
     texts = [request.input] if isinstance(request.input, str) else request.input
@@ -50,12 +54,13 @@ def classify(request: ClassifyRequest, model: Model, settings: CurrentSettings) 
             batch.checked(text, settings.max_characters)
         except InvalidInput as error:
             raise InvalidInput(f"input {position}: {error}") from None
-    return ClassifyResponse(
-        model=model.version, results=[_labelled(found) for found in analysis.classify(texts, model)]
-    )
+    found = analysis.classify(texts, model)
+    why = analysis.explain(texts, model) if request.explain else [None] * len(texts)
+    return ClassifyResponse(model=model.version, results=[_labelled(*both) for both in zip(found, why, strict=True)])
 
 
-def _labelled(found: Classification) -> LabelledClassification:
+def _labelled(found: Classification, why: list[Explanation] | None) -> LabelledClassification:
     on = {f"theme/{name}": name in found.themes for name in found.scores.themes}
     on |= {f"stance/{name}": name in found.stances for name in found.scores.stances}
-    return LabelledClassification(labels=on, **dict(found))
+    asked: dict[str, Any] = {} if why is None else {"explanations": why}
+    return LabelledClassification(labels=on, **asked, **dict(found))

@@ -12,6 +12,8 @@ from training.evaluate_cli import outcome_of
 LABELLING = taxonomy.load()
 CHANGES = list(behaviour.CHANGES)
 RUN = 8
+# Targets that the shipped model misses, and what is in the way (training/README.md says what was tried).
+NOT_REACHED: dict[str, str] = {}
 
 
 def test_no_figure_is_below_its_floor(champion: Classifier) -> None:
@@ -35,6 +37,30 @@ def test_probabilities_are_calibrated(champion: Classifier) -> None:
     report = evaluate.report(outcome_of(champion, gate.held_out(LABELLING)[gate.WRITTEN], LABELLING))
     assert report.calibration_error <= 0.05
     assert report.confident_right is not None and report.confident_right > report.exactly_right
+
+
+def targets() -> list[object]:
+    """Each target, those that no model has reached yet marked as such: strictly, so that reaching one is noticed."""
+    wanted = {"macro_f1/theme": 0.90, "macro_f1/stance": 0.88, **{f"f1/{key}": 0.80 for key in LABELLING.keys}}
+    return [
+        pytest.param(
+            name, least, marks=pytest.mark.xfail(reason=NOT_REACHED[name], strict=True) if name in NOT_REACHED else ()
+        )
+        for name, least in wanted.items()
+    ]
+
+
+@pytest.mark.parametrize(("name", "least"), targets())
+def test_the_figures_on_test_reach_their_targets(champion: Classifier, name: str, least: float) -> None:
+    assert champion.manifest.metrics[f"test/{name}"] >= least
+
+
+@pytest.mark.parametrize("axis", ["theme", "stance"])
+def test_int8_costs_at_most_half_a_point_and_the_student_is_near_its_teacher(champion: Classifier, axis: str) -> None:
+    metrics = champion.manifest.metrics
+    served = metrics[f"test/macro_f1/{axis}"]
+    assert served >= metrics[f"float32/macro_f1/{axis}"] - 0.005
+    assert served >= metrics[f"teacher/test/macro_f1/{axis}"] - 0.015
 
 
 def test_the_network_fits() -> None:

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from labels import taxonomy
 from models.classifier import Classifier
 from models.manifest import ArtefactError
-from service import analysis
+from service import analysis, compare
 from service.api.app import create_app
 from service.settings import Settings
 
@@ -163,3 +163,40 @@ def test_unknown_paths_and_methods_are_problems_too(client: TestClient) -> None:
 def test_a_model_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="no model"), TestClient(create_app(Settings(store=tmp_path))):
         pass
+
+
+def test_explanations_come_when_asked_for(client: TestClient) -> None:
+    plain = client.post("/v1/classify", json={"input": TEXTS}).json()["results"]
+    explained = client.post("/v1/classify", json={"input": TEXTS, "explain": True}).json()["results"]
+    for without, found in zip(plain, explained, strict=True):
+        why = found.pop("explanations")
+        assert found == without
+        assert {item["label"] for item in why} == {key for key, on in found["labels"].items() if on}
+    long = client.post("/v1/classify", json={"input": "late " * 501, "explain": True})
+    assert "at most 500" in problem(long, 422, "invalid-input")
+
+
+def test_compare_answers_like_the_command(client: TestClient, champion: Classifier) -> None:
+    report = (
+        "Plans for children in care drift, and reviews are late.\n\nManagers do not know how many visits are missed.\n"
+    )
+    response = "We are sorry that plans for children in care drift. We accept every word of it.\n"
+    body = {"report": {"text": report, "title": "Letter"}, "response": {"text": response}}
+    found = client.post("/v1/compare", json=body).json()
+    expected = compare.compare(
+        analysis.analyse(report.encode(), champion), analysis.analyse(response.encode(), champion), taxonomy.load()
+    )
+    assert found == expected.model_dump(mode="json")
+    assert {t["theme"]: t["verdict"] for t in found["themes"]}["care_planning"] == "apologised"
+    problem(client.post("/v1/compare", json={"report": {"text": "A."}}), 422, "invalid-request")
+    problem(client.post("/v1/compare", json=body | {"response": {"text": " "}}), 422, "empty-document")
+
+
+def test_the_catalogue_names_labels_and_models(client: TestClient, champion: Classifier) -> None:
+    labels = client.get("/v1/taxonomy").json()
+    assert [label["key"] for label in labels["themes"] + labels["stances"]] == list(taxonomy.load().keys)
+    current = client.get("/v1/models/current").json()
+    assert current["version"] == champion.version and "champion" in current["aliases"]
+    assert [output["key"] for output in current["outputs"]] == list(taxonomy.load().keys)
+    models = client.get("/v1/models").json()
+    assert champion.version in [model["version"] for model in models["models"]]

@@ -12,7 +12,7 @@ from labels import dataset, splits, taxonomy
 from models import classifier, manifest
 from training.__main__ import train
 from training.base import BaseWeightsError, resolve
-from training.train import Settings, fit
+from training.train import Settings, fit, last_checkpoint, run_name
 
 
 @pytest.fixture
@@ -68,6 +68,30 @@ def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path: Path, small_data: Pa
     resumed: list[float] = []
     fit(*few, report=lambda figures: resumed.append(figures["epoch"]) if "loss" in figures else None)
     assert seen == [1.0, 2.0] and resumed == [2.0, 3.0]
+
+
+def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(tmp_path: Path) -> None:
+    for step, files in (("5", ["model.safetensors", "trainer_state.json"]), ("10", ["model.safetensors"])):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in files:
+            (folder / name).write_text("{}")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
+    assert not (tmp_path / "checkpoint-10").exists()
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+def test_other_ingredients_are_another_run(small_data: Path) -> None:
+    labelling = taxonomy.load()
+    divided = splits.divide(dataset.load([small_data], labelling))
+    made_of = (divided["train"], divided["dev"], labelling, resolve(), Settings())
+    assert run_name("train", *made_of) == run_name("train", *made_of)
+    others = [
+        run_name("train", *made_of[:4], Settings(seed=2)),
+        run_name("train", divided["train"][1:], *made_of[1:]),
+        run_name("train", *made_of, None, ["A passage without labels."]),
+    ]
+    assert len({run_name("train", *made_of), *others}) == 4
 
 
 def test_one_more_label_needs_no_code(run: Callable[..., Path], tmp_path: Path, small_data: Path) -> None:
