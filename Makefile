@@ -8,7 +8,9 @@ REPORTS ?= ../shared/reports
 export DOCS OUT REPORTS
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-TRAINING_DATA = --data labels/data/written.jsonl $(if $(wildcard $(REPORTS)/manifest.csv),--data labels/data/hydrated.jsonl)
+# What `make hydrated` finds, where it finds it.
+FOUND = $(if $(shell test -f "$(REPORTS)/manifest.csv" && echo found),$(1))
+TRAINING_DATA = --data labels/data/written.jsonl $(call FOUND,--data labels/data/hydrated.jsonl)
 PARTS := 001 002 003 004 005
 
 .PHONY: score serve hydrated train teacher evaluate test lint lock clean
@@ -21,13 +23,13 @@ serve: .venv/base.stamp  ## the HTTP API on http://127.0.0.1:8000/docs
 	$(BIN)/candour serve
 
 hydrated: .venv/dev.stamp  ## find the passages of public reports, where REPORTS has them
-	$(if $(wildcard $(REPORTS)/manifest.csv),$(BIN)/candour labels hydrate --reports "$$REPORTS")
+	$(call FOUND,$(BIN)/candour labels hydrate --reports "$$REPORTS")
 
 train: hydrated  ## train a model: on the written passages, and on those of reports where REPORTS has them
 	$(BIN)/candour train $(TRAINING_DATA)
 
 teacher: hydrated .venv/teacher.stamp  ## fine-tune the teacher anew, and keep what it says in training/soft.npz
-	$(BIN)/python -m training.teach $(TRAINING_DATA) $(if $(wildcard $(REPORTS)/manifest.csv),--unlabelled labels/data/unlabelled.jsonl)
+	$(BIN)/python -m training.teach $(TRAINING_DATA) $(call FOUND,--unlabelled labels/data/unlabelled.jsonl)
 
 evaluate: hydrated  ## measure the champion next to the baselines: evaluation.html and evaluation.json
 	$(BIN)/candour evaluate -o evaluation.html -o evaluation.json

@@ -52,7 +52,7 @@ class Abstention(Frozen):
     """When the model does not vouch for a passage: the chance that one of its labels is wrong is over the bound.
 
     That chance is sigmoid(slope * logit(raw) + intercept), where raw is what the labels' probabilities say when taken
-    as independent (calibration.risk).
+    as independent (calibration.raw_risk).
     """
 
     slope: float

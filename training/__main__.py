@@ -59,7 +59,7 @@ def train(
     from training.train import MAX_TOKENS, Settings, fit, run_name
 
     console = Console(stderr=True)
-    started = time.monotonic()
+    started, commit = time.monotonic(), _commit()
     labelling = taxonomy.load(labels)
     examples = dataset.load(data or [dataset.WRITTEN], labelling)
     divided = splits.divide(examples)
@@ -76,8 +76,15 @@ def train(
     taught = distil.load(soft or distil.SOFT) if teacher and (soft or distil.SOFT.is_file()) else None
     others: list[str] = []
     if taught and (passages or dataset.UNLABELLED.is_file()):
-        others = taught.seen(distil.unlabelled(passages or dataset.UNLABELLED))
-    console.print(f"taught by {taught.teacher}, on {len(others)} passages more" if taught else "no teacher")
+        held_out = [*divided["dev"], *divided["test"]]
+        others = taught.seen(distil.unlabelled(passages or dataset.UNLABELLED, held_out))
+    if taught:
+        known = len(taught.seen([e.text for e in divided["train"]]))
+        console.print(
+            f"taught by {taught.teacher}: {known} of {len(divided['train'])} passages, and {len(others)} more"
+        )
+    else:
+        console.print("no teacher")
     learned = (divided["train"], divided["dev"], labelling, weights, settings, taught, others)
     checkpoints = work / run_name("train", *learned)
 
@@ -103,7 +110,7 @@ def train(
         taxonomy_sha256=labelling.digest,
         guide=max(e.guide for e in examples),
         seed=seed,
-        commit=_commit(),
+        commit=commit,
         packages={package: package_version(package) for package in PACKAGES},
     )
     compared = {}
@@ -172,7 +179,7 @@ def _commit() -> str | None:
         command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "labels", "models/*.py", "training")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "labels", "models/*.py", "training")
     return (git("rev-parse", "HEAD") + ("-dirty" if changed else "")) or None
 
 

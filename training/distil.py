@@ -6,7 +6,7 @@ Passages are named by a hash of their text: those of public reports are not ours
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labels import dataset, splits
-from labels.dataset import Unlabelled
+from labels.dataset import Example, Unlabelled
 from labels.files import replacing
 from labels.passages import fingerprint, normalise
 from models.manifest import ArtefactError
@@ -98,12 +98,16 @@ def load(path: Path) -> SoftLabels:
         raise SoftLabelsError(f"{path} holds no soft labels: {error}") from error
 
 
-def unlabelled(path: Path) -> list[str]:
-    """The passages of a file of dataset.Unlabelled whose authority is of the training split: each once, in order."""
+def unlabelled(path: Path, held_out: Iterable[Example] = ()) -> list[str]:
+    """The passages of a file of dataset.Unlabelled whose authority is of the training split: each once, in order.
+
+    None of the texts of held_out is among them, whatever authority they are about: some stand in many reports.
+    """
     found: dict[str, str] = {}
+    never = {normalise(example.text) for example in held_out}
     for row in dataset.models(path, Unlabelled):
-        if splits.split_of(row.group) == "train":
-            found.setdefault(normalise(row.text), row.text)
+        if splits.split_of(row.group) == "train" and (text := normalise(row.text)) not in never:
+            found.setdefault(text, row.text)
     return list(found.values())
 
 

@@ -65,7 +65,7 @@ def evaluate(
         raise ArtefactError(
             f"{loaded.version} has other labels than the taxonomy: it cannot be measured with this data"
         )
-    ours = packaged(labelling)
+    ours = packaged(labelling) if baselines or not data else []
     part = split or ("all" if data else "test")
     measured = dataset.load(data, labelling) if data else ours
     if part != "all":
@@ -152,27 +152,40 @@ def _print(outcome: Outcome, reports: Mapping[str, Report], part: Part) -> None:
 
     (_, ours), *_ = reports.items()
     console = Console(highlight=False, soft_wrap=True)
-    labels = Table("label", "precision", "recall", "F1", "95%", "AP", "ECE", "support", box=None)
+    if not console.is_terminal:
+        console.width = 160  # a table in a file is not cut to a screen that is not there
+    labels = Table("label", "precision", "recall", "F1", "95%", "AP", "ECE", "support", box=None, pad_edge=False)
     for label in ours.labels:
         interval = "-".join(map(_figure, label.interval))
         figures = map(_figure, (label.precision, label.recall, label.f1))
         ap, ece = _figure(label.average_precision), _figure(label.calibration_error)
         labels.add_row(label.key, *figures, interval, ap, ece, str(label.support))
     console.print(labels)
-    models = Table("model", "themes", "stances", "primary", "all right", "ECE", "confident", "right of those", box=None)
+    models = Table(
+        "model",
+        "themes",
+        "stances",
+        "primary",
+        "all right",
+        "ECE",
+        "confident",
+        "right of those",
+        box=None,
+        pad_edge=False,
+    )
     for name, report in reports.items():
         macro = (_figure(report.macro_f1.get(axis)) for axis in ("theme", "stance"))
         rest = (report.primary_accuracy, report.exactly_right, report.calibration_error)
         models.add_row(name, *macro, *map(_figure, (*rest, report.confident, report.confident_right)))
     console.print(models)
     for name, groups in measure.slices(outcome).items():
-        sliced = Table(name, "passages", "micro-F1 themes", "stances", "primary", "all right", box=None)
+        sliced = Table(name, "passages", "micro-F1 themes", "stances", "primary", "all right", box=None, pad_edge=False)
         for group in groups:
             micro = (_figure(group.micro_f1.get(axis)) for axis in ("theme", "stance"))
             right = (_figure(group.primary_accuracy), _figure(group.exactly_right))
             sliced.add_row(group.group, str(group.passages), *micro, *right)
         console.print(sliced)
-    pairs = Table("axis", "due", "given", "passages", box=None)
+    pairs = Table("axis", "due", "given", "passages", box=None, pad_edge=False)
     for pair in measure.confusions(outcome):
         pairs.add_row(pair.axis, pair.due or "-", pair.given or "-", str(pair.passages))
     console.print(pairs)

@@ -1,8 +1,8 @@
 """Floors: the figures below which no model may fall. `python -m training.gate` holds them, and raises them.
 
-tests/quality/floors.json keeps, for each set of test passages, their digest, the model that was measured, and its
-figures; a floor lies a margin below. --write sets them by another model: a floor rises without a word, and sinks only
-by --lower with a reason, which the file keeps.
+tests/quality/floors.json keeps, for each set of test passages, their digest, the model that was measured, its figures,
+and the floors, a margin below. --write sets them by another model: a floor rises without a word, stays where the new
+figure is over it, and sinks only by --lower with a reason, which the file keeps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from labels import dataset, splits, taxonomy
@@ -28,6 +28,7 @@ from training.evaluate import Report
 from training.evaluate_cli import outcome_of
 
 FLOORS = Path(__file__).parents[1] / "tests" / "quality" / "floors.json"
+# How far below its figure a floor is set: what another seed, or another processor, may cost.
 MARGIN = 0.02
 WRITTEN, ALL = "written", "all"
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -53,19 +54,12 @@ class Lowered(_Kept):
 
 
 class Set(_Kept):
-    """What was measured on one set of test passages. data_sha256: of those passages; model: the version measured.
-
-    margin: how far below its figure a floor lies: what another seed, or another processor, may cost.
-    """
+    """What was measured on one set of test passages. data_sha256: of those passages; model: the version measured."""
 
     data_sha256: str
     model: str
-    margin: float = Field(ge=0)
     figures: dict[str, float]
-
-    @property
-    def floors(self) -> dict[str, float]:
-        return {name: figure - self.margin for name, figure in self.figures.items()}
+    floors: dict[str, float]
 
 
 class Floors(_Kept):
@@ -108,22 +102,35 @@ def held_out(labelling: Taxonomy) -> dict[str, list[Example]]:
     return {name: splits.divide(dataset.load(paths, labelling))["test"] for name, paths in files.items()}
 
 
-def raised(held: Floors, name: str, measured: Set, lower: bool, reason: str, today: date) -> Floors:
-    """The floors with those of one set as measured. Raises GateError where one would sink without leave."""
-    before = held.sets.get(name)
-    sunk = {
-        figure: (floor, measured.floors.get(figure, 0.0))
-        for figure, floor in (before.floors if before else {}).items()
-        if measured.floors.get(figure, 0.0) < floor
-    }
+def measured(report: Report, data_sha256: str, model: str) -> Set:
+    """The figures of a model and the floors that it would set."""
+    found = {name: round(value, 4) for name, value in figures(report).items()}
+    return Set(
+        data_sha256=data_sha256, model=model, figures=found,
+        floors={name: round(max(0.0, value - MARGIN), 4) for name, value in found.items()},
+    )  # fmt: skip
+
+
+def raised(held: Floors, passages: str, new: Set, lower: bool, reason: str, today: date) -> Floors:
+    """The floors with one set measured anew. Raises GateError where one would sink without leave."""
+    before = held.sets[passages].floors if passages in held.sets else {}
+    sunk = {figure: floor for figure, floor in before.items() if new.figures.get(figure, 0.0) < floor}
     if sunk and not (lower and reason.strip()):
-        listed = "; ".join(f"{figure} from {old:.4f} to {new:.4f}" for figure, (old, new) in sunk.items())
-        raise GateError(f"{name}: this would lower {listed}. It takes --lower and --reason.")
+        listed = "; ".join(
+            f"{figure} is {new.figures.get(figure, 0.0):.4f}, not {old:.4f}" for figure, old in sunk.items()
+        )
+        raise GateError(f"{passages}: this would lower floors: {listed}. It takes --lower and --reason.")
+    floors = {
+        figure: floor if figure in sunk else max(floor, before.get(figure, 0.0)) for figure, floor in new.floors.items()
+    }
     told = [
-        Lowered(on=today, passages=name, figure=figure, before=old, after=new, reason=reason.strip())
-        for figure, (old, new) in sunk.items()
+        Lowered(
+            on=today, passages=name, figure=figure, before=old, after=floors.get(figure, 0.0), reason=reason.strip()
+        )
+        for figure, old in sunk.items()
     ]
-    return Floors(sets={**held.sets, name: measured}, lowered=(*held.lowered, *told))
+    kept = new.model_copy(update={"floors": floors})
+    return Floors(sets={**held.sets, passages: kept}, lowered=(*held.lowered, *told))
 
 
 def main(
@@ -143,9 +150,8 @@ def main(
         report = evaluate.report(outcome_of(loaded, examples, labelling))
         digest = dataset.digest(examples)
         if write:
-            found = {figure: round(value, 4) for figure, value in figures(report).items()}
-            measured = Set(data_sha256=digest, model=loaded.version, margin=MARGIN, figures=found)
-            held = raised(held, name, measured, lower, reason, datetime.now(UTC).date())
+            new = measured(report, digest, loaded.version)
+            held = raised(held, name, new, lower, reason, datetime.now(UTC).date())
             continue
         if name not in held.sets or held.sets[name].data_sha256 != digest:
             raise GateError(f"{floors} has no floors for the {name} passages {digest[:12]}: --write sets them")

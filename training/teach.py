@@ -53,7 +53,7 @@ def teach(
     divided = splits.divide(examples)
     texts = [e.text for e in divided["train"]]
     if passages:
-        others = distil.unlabelled(passages)
+        others = distil.unlabelled(passages, [*divided["dev"], *divided["test"]])
         drawn = np.random.default_rng(0).permutation(len(others))[:most]
         texts += [others[n] for n in sorted(drawn)]
     held_out = {split: [e.text for e in divided[split]] for split in ("dev", "test")}

@@ -97,7 +97,7 @@ def test_the_student_comes_near_its_teacher(tmp_path: Path, small_data: Path) ->
     texts = [e.text for e in train]
     alone = fit(train, dev, labelling, resolve(), tmp_path / "alone", settings).logits(texts)
     taught = fit(train, dev, labelling, resolve(), tmp_path / "taught", settings, soft=contrary).logits(texts)
-    assert alone.mean() < 0 < taught.mean()
+    assert (taught - alone)[truth == 0].mean() > 0 > (taught - alone)[truth == 1].mean()
 
 
 def test_teaching_keeps_nothing_of_dev_and_test_and_the_recipe_learns_from_it(tmp_path: Path, small_data: Path) -> None:
@@ -136,6 +136,9 @@ def test_passages_without_labels_are_those_of_training_authorities_each_once(tmp
         tmp_path / "rows.jsonl", [*rows, rows[0], rows[0].model_copy(update={"text": " A passage of train. "})]
     )
     assert distil.unlabelled(tmp_path / "rows.jsonl") == ["A passage of train."]
+    (example, *_) = dataset.load([dataset.WRITTEN], taxonomy.load())
+    held_out = example.model_copy(update={"text": "A  passage of train."})
+    assert distil.unlabelled(tmp_path / "rows.jsonl", [held_out]) == []
     (tmp_path / "bad.jsonl").write_text('{"authority": "x"}\n{torn\n')
     with pytest.raises(DatasetError, match=r"bad\.jsonl:1: text.*\n.*bad\.jsonl:2: not JSON"):
         distil.unlabelled(tmp_path / "bad.jsonl")

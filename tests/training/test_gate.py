@@ -11,6 +11,7 @@ from training import gate
 from training.evaluate import LabelScores, Report
 from training.gate import Floors, GateError, Set
 
+NAME = "f1/stance/critical"
 TODAY = date(2026, 11, 22)
 
 
@@ -20,15 +21,16 @@ def report(f1: float) -> Report:
 
 
 def held(floor: float) -> Floors:
-    return Floors(sets={"written": measured(floor)})
+    return Floors(sets={"written": Set(data_sha256="0" * 64, model="one", figures={NAME: floor}, floors={NAME: floor})})
 
 
 def measured(f1: float) -> Set:
-    return Set(data_sha256="0" * 64, model="two", margin=0.0, figures={"f1/stance/critical": f1})
+    return Set(data_sha256="0" * 64, model="two", figures={NAME: f1}, floors={NAME: f1 - 0.02})
 
 
 def test_a_floor_lies_a_margin_below_the_figure() -> None:
-    assert measured(0.8).model_copy(update={"margin": 0.02}).floors == {"f1/stance/critical": pytest.approx(0.78)}
+    found = gate.measured(report(0.8), "0" * 64, "two")
+    assert found.figures[NAME] == 0.8 and found.floors[NAME] == pytest.approx(0.8 - gate.MARGIN)
 
 
 def test_a_figure_below_its_floor_is_named_and_one_at_it_is_not() -> None:
@@ -44,14 +46,16 @@ def test_a_label_that_is_gone_is_below_its_floor() -> None:
     assert gate.breaches(report(0.9), {"f1/theme/gone": 0.5}) == ["f1/theme/gone is 0.0000, below its floor of 0.5000"]
 
 
-def test_a_floor_rises_without_a_word() -> None:
-    found = gate.raised(held(0.7), "written", measured(0.8), False, "", TODAY)
-    assert found.sets["written"] == measured(0.8) and found.lowered == ()
+def test_a_floor_rises_without_a_word_and_stays_where_the_figure_is_a_little_over_it() -> None:
+    assert gate.raised(held(0.7), "written", measured(0.8), False, "", TODAY).sets["written"].floors == {NAME: 0.78}
+    found = gate.raised(held(0.7), "written", measured(0.71), False, "", TODAY)
+    assert found.sets["written"].floors == {NAME: 0.7} and found.sets["written"].figures == {NAME: 0.71}
+    assert found.lowered == ()
 
 
 @pytest.mark.parametrize(("lower", "reason"), [(False, ""), (False, "because"), (True, " ")])
 def test_a_floor_does_not_sink_without_the_flag_and_a_reason(lower: bool, reason: str) -> None:
-    with pytest.raises(GateError, match=r"f1/stance/critical from 0\.7000 to 0\.6000.*--lower and --reason"):
+    with pytest.raises(GateError, match=r"f1/stance/critical is 0\.6000, not 0\.7000.*--lower and --reason"):
         gate.raised(held(0.7), "written", measured(0.6), lower, reason, TODAY)
 
 
@@ -59,8 +63,8 @@ def test_a_lowered_floor_keeps_its_reason_and_those_before_it() -> None:
     once = gate.raised(held(0.7), "written", measured(0.6), True, "harder test passages", TODAY)
     twice = gate.raised(once, "written", measured(0.5), True, "again", TODAY)
     assert [(x.before, x.after, x.reason) for x in twice.lowered] == [
-        (0.7, 0.6, "harder test passages"),
-        (0.6, 0.5, "again"),
+        (0.7, 0.58, "harder test passages"),
+        (0.58, 0.48, "again"),
     ]
     assert Floors.model_validate_json(twice.model_dump_json()) == twice
 
@@ -85,7 +89,7 @@ def test_the_command_sets_floors_holds_a_model_against_them_and_refuses_to_lower
     assert runner.invoke(app, options).exit_code == 0
     raised = gate.read(file)
     written = raised.sets["written"]
-    above = written.model_copy(update={"figures": dict.fromkeys(written.figures, 0.99), "margin": 0.0})
+    above = written.model_copy(update={"floors": dict.fromkeys(written.figures, 0.99)})
     file.write_text(raised.model_copy(update={"sets": {**raised.sets, "written": above}}).model_dump_json())
     assert runner.invoke(app, options).exit_code == 1
     assert isinstance(runner.invoke(app, [*options, "--write"]).exception, GateError)
