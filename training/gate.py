@@ -125,7 +125,7 @@ def raised(held: Floors, passages: str, new: Set, lower: bool, reason: str, toda
     }
     told = [
         Lowered(
-            on=today, passages=name, figure=figure, before=old, after=floors.get(figure, 0.0), reason=reason.strip()
+            on=today, passages=passages, figure=figure, before=old, after=floors.get(figure, 0.0), reason=reason.strip()
         )
         for figure, old in sunk.items()
     ]
