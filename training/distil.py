@@ -85,7 +85,7 @@ class SoftLabels:
 def load(path: Path) -> SoftLabels:
     """Read what save() wrote; nothing in the file is unpickled. Raises SoftLabelsError."""
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             return SoftLabels(
                 keys=tuple(map(str, found["keys"])),
                 names=found["names"],

@@ -94,10 +94,11 @@ def ngrams(text: str) -> Iterator[int]:
 
 def ours() -> Iterator[tuple[str, str]]:
     """Name and text of everything in the repository that was written to be read as a document."""
-    for path in sorted(dataset.DATA.glob("*.jsonl")):
-        for line, row in dataset.json_lines(path) if path != dataset.HYDRATED else ():
-            if "text" in row:
-                yield f"{path.name}:{line} {row.get('id')}", row["text"]
+    theirs = (dataset.HYDRATED, dataset.UNLABELLED)
+    for path in sorted((*dataset.DATA.glob("*.jsonl"), *(ROOT / "training" / "behaviour").glob("*.jsonl"))):
+        for line, row in dataset.json_lines(path) if path not in theirs else ():
+            for field in {"text", "before", "after"} & row.keys():
+                yield f"{path.name}:{line} {row.get('id')} {field}", row[field]
     for path in sorted((ROOT / "samples").rglob("*")):
         if path.is_file():
             try:

@@ -89,15 +89,16 @@ def test_the_student_comes_near_its_teacher(tmp_path: Path, small_data: Path) ->
     """Where the teacher says the opposite of every label, the student that listens to it says so too."""
     labelling = taxonomy.load()
     divided = splits.divide(dataset.load([small_data], labelling))
-    train, dev = divided["train"][:96], divided["dev"][:32]
+    train, dev = divided["train"][:64], divided["dev"][:32]
     truth = np.array([e.vector(labelling) for e in train])
     names = np.array([distil.name_of(e.text) for e in train], dtype=np.uint64)
     contrary = SoftLabels(KEYS, names, (0.02 + 0.96 * (1 - truth)).astype(np.float16), "contrary", {}, "0" * 64)
-    settings = Settings(epochs=1, soft_weight=1.0)
+    settings = Settings(epochs=4, soft_weight=1.0)
     texts = [e.text for e in train]
     alone = fit(train, dev, labelling, resolve(), tmp_path / "alone", settings).logits(texts)
     taught = fit(train, dev, labelling, resolve(), tmp_path / "taught", settings, soft=contrary).logits(texts)
-    assert (taught - alone)[truth == 0].mean() > 0 > (taught - alone)[truth == 1].mean()
+    moved = taught - alone
+    assert moved[truth == 0].mean() > moved[truth == 1].mean() + 0.2
 
 
 def test_teaching_keeps_nothing_of_dev_and_test_and_the_recipe_learns_from_it(tmp_path: Path, small_data: Path) -> None:

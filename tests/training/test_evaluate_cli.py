@@ -78,4 +78,4 @@ def test_what_cannot_be_measured_says_why(small_store: Path, tmp_path: Path) -> 
     )
     assert isinstance(runner.invoke(app, ["nobody", *where]).exception, ArtefactError)
     result = runner.invoke(app, ["small", *where, "-o", "found.txt"])
-    assert result.exit_code == 2 and "must be .json or .html" in result.output
+    assert result.exit_code == 2 and "found.txt" in result.output
