@@ -11,16 +11,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+import typer
 from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.table import Table
 
-from labels import dataset
+from labels import dataset, taxonomy
 from labels.dataset import Filled, RowError
 from labels.taxonomy import Taxonomy
-from models import calibration
+from models import calibration, registry
+from models import classifier as classifiers
 from models.classifier import Classifier
+from training.console import console_script
 from training.evaluate import Flags
 
 CASES = Path(__file__).with_name("behaviour")
@@ -92,10 +97,10 @@ def bases(folder: Path = CASES) -> list[Base]:
     return dataset.models(folder / "invariance.jsonl", Base)
 
 
-def turns(taxonomy: Taxonomy, folder: Path = CASES) -> list[Turn]:
+def turns(labelling: Taxonomy, folder: Path = CASES) -> list[Turn]:
     """The pairs. Raises DatasetError, also for a label that the taxonomy lacks."""
     found = dataset.models(folder / "direction.jsonl", Turn)
-    wrong = [f"{turn.id}: {key}" for turn in found for key in (*turn.on, *turn.off) if key not in taxonomy.keys]
+    wrong = [f"{turn.id}: {key}" for turn in found for key in (*turn.on, *turn.off) if key not in labelling.keys]
     if wrong:
         raise dataset.DatasetError([RowError(str(folder), 0, f"unknown label in {', '.join(wrong)}")])
     return found
@@ -199,3 +204,24 @@ CHANGES: dict[str, Callable[[Base, Random], str]] = {
 
 def _flags(texts: Sequence[str], classifier: Classifier) -> Flags:
     return calibration.on(classifier.scores(texts), classifier.manifest.outputs)
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="Version or alias.")] = registry.CHAMPION,
+    store: Annotated[Path, typer.Option(help="The model store.")] = registry.PACKAGED,
+) -> None:
+    """Print how a model behaves: what flips though nothing was meant, and what turns that must."""
+    loaded = classifiers.load(model, store)
+    console = Console(highlight=False, soft_wrap=True)
+    held = Table("change", "labels flipped", "passages moved", "passages", box=None, pad_edge=False)
+    for kept in invariances(bases(), loaded):
+        held.add_row(kept.name, f"{kept.flipped:.1%}", f"{kept.moved:.1%}", str(kept.passages))
+    console.print(held)
+    turned = Table("turn", "flips seen", "pairs", "pairs that failed", box=None, pad_edge=False)
+    for found in directions(turns(taxonomy.load()), loaded):
+        turned.add_row(found.name, f"{found.turned:.1%}", str(found.pairs), " ".join(found.failed))
+    console.print(turned)
+
+
+if __name__ == "__main__":
+    console_script(main)

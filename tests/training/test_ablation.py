@@ -74,3 +74,11 @@ def test_a_run_is_added_to_the_file_and_not_run_twice(small_data: Path, tmp_path
     assert other.exit_code == 2 and "another setting" in other.output
     wrong = CliRunner().invoke(app, [str(file), "--idea", "magic"])
     assert wrong.exit_code == 2
+
+
+def test_the_table_of_the_readme_is_that_of_the_runs() -> None:
+    folder = Path(ablation.__file__).parent
+    runs = [json.loads(line) for line in (folder / "ablation.jsonl").read_text().splitlines()]
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    kept = readme.split("<!-- ablation -->\n")[1].split("<!-- end of ablation -->")[0]
+    assert kept.strip() == ablation.markdown(runs)
