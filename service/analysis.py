@@ -11,7 +11,6 @@ from models import explanation
 from models.classifier import Classifier
 from service import documents, report
 from service.documents import Document
-from service.errors import InvalidInput
 from service.report import Classification, Explanation, ScoredDocument, ScoredPassage
 
 
@@ -62,12 +61,11 @@ def analyse(data: bytes, classifier: Classifier, path: str | None = None) -> Sco
     return score(parse(data, path), classifier)
 
 
-def explain(texts: Sequence[str], classifier: Classifier) -> list[list[Explanation]]:
-    """What carries the labels of texts, in order. Raises InvalidInput for a text that is too long to explain."""
-    for position, text in enumerate(texts):
-        if (words := explanation.words(text)) > explanation.LONGEST:
-            raise InvalidInput(f"input {position}: {words:,} words; at most {explanation.LONGEST} can be explained")
-    return [report.explanations(found) for found in explanation.explain(texts, classifier)]
+def explain(texts: Sequence[str], classifier: Classifier) -> list[list[Explanation] | None]:
+    """What carries the labels of texts, in order; None for a text of more than explanation.LONGEST words."""
+    short = [explanation.words(text) <= explanation.LONGEST for text in texts]
+    found = iter(explanation.explain([text for text, fits in zip(texts, short, strict=True) if fits], classifier))
+    return [report.explanations(next(found)) if fits else None for fits in short]
 
 
 def classify(texts: Sequence[str], classifier: Classifier) -> list[Classification]:

@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from models import explanation
 from models.classifier import Classifier
 from service import analysis, report
 from service.errors import DocumentError, InvalidInput, TooLarge, Unreadable
@@ -136,11 +135,11 @@ def classify(
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     while chunk := list(islice(numbered, EXPLAINED_CHUNK if explain else CHUNK)):
-        parsed = [_row(number, line, max_characters, explain) for number, line in chunk]
+        parsed = [_row(number, line, max_characters) for number, line in chunk]
         texts = [row[1] for row in parsed if not isinstance(row, Failure)]
         started = time.perf_counter()
         predictions = iter(classifier.predict(texts))
-        explained = iter(explanation.explain(texts, classifier) if explain else [])
+        explained = iter(analysis.explain(texts, classifier) if explain else [])
         tally.model += time.perf_counter() - started
         for row in parsed:
             if isinstance(row, Failure):
@@ -150,13 +149,12 @@ def classify(
                 tally.passages += 1
                 fields = report.fields(next(predictions), classifier.version)
                 if explain:
-                    why = report.explanations(next(explained))
-                    yield ExplainedRow(id=row[0], **fields, explanations=why)
+                    yield ExplainedRow(id=row[0], **fields, explanations=next(explained))
                 else:
                     yield Row(id=row[0], **fields)
 
 
-def _row(number: int, line: bytes, max_characters: int, explain: bool) -> tuple[str | int, str] | Failure:
+def _row(number: int, line: bytes, max_characters: int) -> tuple[str | int, str] | Failure:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -167,12 +165,9 @@ def _row(number: int, line: bytes, max_characters: int, explain: bool) -> tuple[
     if isinstance(name, bool) or not isinstance(name, (str, int)):
         return _refused(None, number, InvalidInput("has no id (a text or a whole number)"))
     try:
-        text = checked(text, max_characters)
-        if explain and (words := explanation.words(text)) > explanation.LONGEST:
-            raise InvalidInput(f"text has {words:,} words; at most {explanation.LONGEST} can be explained")
+        return name, checked(text, max_characters)
     except InvalidInput as error:
         return _refused(name, number, error)
-    return name, text
 
 
 def checked(text: Any, max_characters: int) -> str:

@@ -44,6 +44,12 @@ log = Console(stderr=True, highlight=False)
 ModelOption = Annotated[str | None, typer.Option("--model", help="Version or alias. Default: CANDOUR_MODEL, champion.")]
 
 
+def _apart(output: Path | None, *inputs: Path) -> None:
+    """Raise BadParameter where the output is one of the inputs: it would be lost."""
+    if output is not None and output.resolve() in {path.resolve() for path in inputs}:
+        raise typer.BadParameter(f"{output} is an input, and would be overwritten", param_hint="--output")
+
+
 def _known(path: Path | None) -> Path | None:
     if path is not None and path.suffix.lower() not in outputs.FORMATS:
         raise typer.BadParameter(f"{path}: the ending must be one of {', '.join(outputs.FORMATS)}")
@@ -98,6 +104,7 @@ def classify(
     ] = False,
 ) -> None:
     """Classify passages: a line of JSON in, a line of JSON out, in order."""
+    _apart(output, Path(source))
     settings = Settings()
     tally = Tally()
     loaded = _load(settings, model)
@@ -127,6 +134,7 @@ def compare_(
     model: ModelOption = None,
 ) -> None:
     """Which of a report's criticisms does a response apologise for, defend, acknowledge, or leave unanswered?"""
+    _apart(output, report, response)
     settings = Settings()
     loaded = _load(settings, model)
     results = list(batch.score([report, response], loaded, Tally(), settings.max_bytes))

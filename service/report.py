@@ -62,9 +62,9 @@ class Row(Classification, Identified):
 
 
 class ExplainedRow(Row):
-    """A line of `candour classify --explain`: why each label is on, too."""
+    """A line of `candour classify --explain`: why each label is on, too; null for a text too long to explain."""
 
-    explanations: list[Explanation]
+    explanations: list[Explanation] | None
 
 
 class Placed(Result):

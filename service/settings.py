@@ -25,4 +25,7 @@ class Settings(BaseSettings):
     max_call_characters: int = Field(
         default=1_000_000, gt=0, description="The most characters of all inputs of one call of /v1/classify together."
     )
+    max_explained_words: int = Field(
+        default=2_000, gt=0, description="The most words of all inputs of one call of /v1/classify with explain."
+    )
     max_characters: int = Field(default=100_000, gt=0, description="The longest input of /v1/classify, in characters.")

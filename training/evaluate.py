@@ -94,7 +94,8 @@ class LabelScores:
 class Report:
     """Figures of one model on some passages.
 
-    macro_f1: by axis, the mean over its labels that have a positive. calibration_error: the mean over the labels.
+    macro_f1: by axis, the mean over its labels that have a positive; without an axis that has none.
+    calibration_error: the mean over the labels.
     confident: the share of passages that the model vouches for; confident_right and exactly_right: the share of those,
     and of all, whose labels are all right. None where the model never abstains.
     """
@@ -148,12 +149,8 @@ def report(found: Outcome, seed: int = 0) -> Report:
     confident = None if found.risks is None or not found.abstention else found.risks <= found.abstention.bound
     return Report(
         labels=labels,
-        macro_f1={
-            axis: float(np.mean([labels[n].f1 for n in rows])) if rows else 0.0 for axis, rows in members.items()
-        },
-        macro_interval={
-            axis: _interval(resampled[:, rows].mean(axis=1)) if rows else (0.0, 0.0) for axis, rows in members.items()
-        },
+        macro_f1={axis: float(np.mean([labels[n].f1 for n in rows])) for axis, rows in members.items() if rows},
+        macro_interval={axis: _interval(resampled[:, rows].mean(axis=1)) for axis, rows in members.items() if rows},
         primary_accuracy=float(
             np.mean([e.primary_stance == p for e, p in zip(found.examples, found.primary, strict=True)])
         ),

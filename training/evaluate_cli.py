@@ -34,6 +34,8 @@ def _endings(paths: list[Path] | None) -> list[Path]:
     for path in paths or []:
         if path.suffix.lower() not in (".json", ".html"):
             raise typer.BadParameter(f"{path}: the ending must be .json or .html")
+        if not path.parent.is_dir():
+            raise typer.BadParameter(f"{path}: there is no folder {path.parent}")
     return paths or []
 
 
@@ -59,6 +61,9 @@ def evaluate(
     """
     from training import evaluate as measure
 
+    for path in output or []:
+        if path.resolve() in {source.resolve() for source in data or []}:
+            raise typer.BadParameter(f"{path} is an input, and would be overwritten", param_hint="--output")
     labelling = taxonomy.load(labels)
     loaded = classifier.load(model, store)
     if tuple(o.key for o in loaded.manifest.outputs) != labelling.keys:
@@ -74,6 +79,8 @@ def evaluate(
         log.print(
             f"{len(known)} of these passages trained or tuned our models: figures on them flatter", style="yellow"
         )
+    if not data and not dataset.HYDRATED.exists():
+        log.print("the written passages alone: `candour labels hydrate` finds those of reports", style="yellow")
     if not measured:
         where = ", ".join(map(str, data)) if data else "our own data"
         raise DatasetError([RowError(where, 0, f"no passage of {part}")])
@@ -157,7 +164,8 @@ def _print(outcome: Outcome, reports: Mapping[str, Report], part: Part) -> None:
     labels = Table("label", "precision", "recall", "F1", "95%", "AP", "ECE", "support", box=None, pad_edge=False)
     for label in ours.labels:
         interval = "-".join(map(_figure, label.interval))
-        figures = map(_figure, (label.precision, label.recall, label.f1))
+        found = (label.precision, label.recall, label.f1) if label.support else (None, None, None)
+        figures = map(_figure, found)
         ap, ece = _figure(label.average_precision), _figure(label.calibration_error)
         labels.add_row(label.key, *figures, interval, ap, ece, str(label.support))
     console.print(labels)

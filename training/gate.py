@@ -158,6 +158,8 @@ def main(
         below = breaches(report, held.sets[name].floors)
         failed |= bool(below)
         console.print(f"{name}: {len(examples)} passages, {'; '.join(below) or 'no figure below its floor'}")
+    if ALL not in held_out(labelling):
+        console.print(f"{ALL}: not looked at, the passages of reports are not hydrated")
     if write:
         with replacing(floors) as partial:
             partial.write_text(held.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -79,8 +79,8 @@ def teach(
     for split in ("dev", "test"):
         probabilities = calibration.probabilities(mean[split], outputs)
         scores |= evaluate.report(evaluate.outcome(divided[split], labelling, probabilities, outputs)).flat(split)
-        macro = {axis: scores[f"{split}/macro_f1/{axis}"] for axis in ("theme", "stance")}
-        console.print(f"{split}: macro-F1 {macro}")
+        macro = {name: value for name, value in scores.items() if name.startswith(f"{split}/macro_f1")}
+        console.print(f"macro-F1: {macro}")
     distil.SoftLabels(
         keys=labelling.keys,
         names=np.array([distil.name_of(text) for text in texts], dtype=np.uint64),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from models import explanation
 from service import analysis, batch
 from service.api.dependencies import CurrentSettings, Model
 from service.api.problems import RESPONSES
@@ -29,7 +30,7 @@ class LabelledClassification(Classification):
 
     labels: dict[str, bool] = Field(description="Every label, by axis and name (theme/thresholds), on or off.")
     explanations: list[Explanation] | None = Field(
-        default=None, description="With explain: one for each label that is on."
+        default=None, description="With explain: one for each label that is on; null for a text of more than 500 words."
     )
 
 
@@ -54,13 +55,18 @@ def classify(request: ClassifyRequest, model: Model, settings: CurrentSettings) 
             batch.checked(text, settings.max_characters)
         except InvalidInput as error:
             raise InvalidInput(f"input {position}: {error}") from None
+    if request.explain and (words := sum(map(explanation.words, texts))) > settings.max_explained_words:
+        limit = f"the limit is {settings.max_explained_words:,} with explain (CANDOUR_MAX_EXPLAINED_WORDS)"
+        raise TooLarge(f"the inputs have {words:,} words together; {limit}")
     found = analysis.classify(texts, model)
-    why = analysis.explain(texts, model) if request.explain else [None] * len(texts)
+    explained = analysis.explain(texts, model) if request.explain else None
+    why: list[dict[str, Any]] = (
+        [{"explanations": item} for item in explained] if explained is not None else [{}] * len(texts)
+    )
     return ClassifyResponse(model=model.version, results=[_labelled(*both) for both in zip(found, why, strict=True)])
 
 
-def _labelled(found: Classification, why: list[Explanation] | None) -> LabelledClassification:
+def _labelled(found: Classification, why: dict[str, Any]) -> LabelledClassification:
     on = {f"theme/{name}": name in found.themes for name in found.scores.themes}
     on |= {f"stance/{name}": name in found.stances for name in found.scores.stances}
-    asked: dict[str, Any] = {} if why is None else {"explanations": why}
-    return LabelledClassification(labels=on, **asked, **dict(found))
+    return LabelledClassification(labels=on, **why, **dict(found))

@@ -172,8 +172,10 @@ def test_explanations_come_when_asked_for(client: TestClient) -> None:
         why = found.pop("explanations")
         assert found == without
         assert {item["label"] for item in why} == {key for key, on in found["labels"].items() if on}
-    long = client.post("/v1/classify", json={"input": "late " * 501, "explain": True})
-    assert "at most 500" in problem(long, 422, "invalid-input")
+    (long,) = client.post("/v1/classify", json={"input": "late " * 501, "explain": True}).json()["results"]
+    assert long["explanations"] is None and long["scores"]
+    many = client.post("/v1/classify", json={"input": ["late " * 300] * 7, "explain": True})
+    assert "CANDOUR_MAX_EXPLAINED_WORDS" in problem(many, 413, "too-large")
 
 
 def test_compare_answers_like_the_command(client: TestClient, champion: Classifier) -> None:

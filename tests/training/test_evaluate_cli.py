@@ -77,5 +77,12 @@ def test_what_cannot_be_measured_says_why(small_store: Path, tmp_path: Path) -> 
         runner.invoke(app, ["small", *where, "--data", str(tmp_path / "empty.jsonl")]).exception, DatasetError
     )
     assert isinstance(runner.invoke(app, ["nobody", *where]).exception, ArtefactError)
+    nowhere = runner.invoke(app, ["small", *where, "-o", str(tmp_path / "none" / "found.html")])
+    assert nowhere.exit_code == 2
+    (tmp_path / "data.json").write_text("")
+    lost = runner.invoke(
+        app, ["small", *where, "--data", str(tmp_path / "data.json"), "-o", str(tmp_path / "data.json")]
+    )
+    assert lost.exit_code == 2 and (tmp_path / "data.json").read_text() == ""
     result = runner.invoke(app, ["small", *where, "-o", "found.txt"])
     assert result.exit_code == 2 and "found.txt" in result.output
