@@ -146,7 +146,8 @@ def main(
     loaded = classifier.load(model, store)
     held = read(floors)
     failed = False
-    for name, examples in held_out(labelling).items():
+    sets = held_out(labelling)
+    for name, examples in sets.items():
         report = evaluate.report(outcome_of(loaded, examples, labelling))
         digest = dataset.digest(examples)
         if write:
@@ -158,7 +159,7 @@ def main(
         below = breaches(report, held.sets[name].floors)
         failed |= bool(below)
         console.print(f"{name}: {len(examples)} passages, {'; '.join(below) or 'no figure below its floor'}")
-    if ALL not in held_out(labelling):
+    if ALL not in sets:
         console.print(f"{ALL}: not looked at, the passages of reports are not hydrated")
     if write:
         with replacing(floors) as partial:

@@ -228,7 +228,7 @@ def _mean_ap(found: EvalPrediction) -> dict[str, float]:
 
 
 class RecipeTrainer(Trainer):  # type: ignore[misc]
-    """Trainer with R-Drop, a learning rate of its own for the head, and weight decay on matrices alone."""
+    """Trainer with the recipe's losses, a learning rate of its own for the head, and weight decay on matrices alone."""
 
     def __init__(self, *, settings: Settings, **kwargs: Any) -> None:
         self.settings = settings

@@ -59,10 +59,9 @@ def classify(request: ClassifyRequest, model: Model, settings: CurrentSettings) 
         limit = f"the limit is {settings.max_explained_words:,} with explain (CANDOUR_MAX_EXPLAINED_WORDS)"
         raise TooLarge(f"the inputs have {words:,} words together; {limit}")
     found = analysis.classify(texts, model)
-    explained = analysis.explain(texts, model) if request.explain else None
-    why: list[dict[str, Any]] = (
-        [{"explanations": item} for item in explained] if explained is not None else [{}] * len(texts)
-    )
+    why: list[dict[str, Any]] = [{} for _ in texts]
+    if request.explain:
+        why = [{"explanations": item} for item in analysis.explain(texts, model)]
     return ClassifyResponse(model=model.version, results=[_labelled(*both) for both in zip(found, why, strict=True)])
 
 
