@@ -52,6 +52,10 @@ class Network:
             np.maximum.at(merged, [owners[n] for n in batch], found)
         return merged
 
+    def tokens(self, texts: Sequence[str]) -> int:
+        """How many tokens the network reads of texts."""
+        return sum(len(w) for text in texts for w in encoding.windows(self._tokenizer, text, self.max_tokens))
+
     def _run(self, windows: list[list[int]]) -> Array:
         rows = []
         for window in windows:

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from labels.passages import SEGMENTATION, Passage
+from labels.passages import SEGMENTATION
 from models import explanation
 from models.classifier import Classifier
-from service import documents, report
-from service.documents import Document
+from service import report
+from service.parsing import Parsed, parse
 from service.report import Classification, Explanation, ScoredDocument, ScoredPassage
 
-
-@dataclass(frozen=True)
-class Parsed:
-    """A document that was read and cut into passages, before the model has seen it."""
-
-    path: str | None
-    sha256: str
-    document: Document
-    passages: list[Passage]
-
-
-def parse(data: bytes, path: str | None = None) -> Parsed:
-    """Read a document and cut it into passages. Raises DocumentError."""
-    document = documents.read(data)
-    return Parsed(path, hashlib.sha256(data).hexdigest(), document, document.passages)
+__all__ = ["Parsed", "analyse", "classify", "explain", "parse", "relabelled", "score", "scored"]
 
 
 def score(parsed: Parsed, classifier: Classifier) -> ScoredDocument:
     """Label the passages of a document."""
-    predictions = classifier.predict([passage.text for passage in parsed.passages])
+    return scored(parsed, classify(parsed.texts, classifier), classifier.version)
+
+
+def scored(parsed: Parsed, labels: Sequence[Classification], version: str) -> ScoredDocument:
+    """A document with the labels of its passages, which a model of that version gave them in order."""
     passages = [
-        ScoredPassage(
-            text=passage.text, start=passage.start, end=passage.end, page=passage.page,
-            **report.fields(prediction, classifier.version),
-        )
-        for passage, prediction in zip(parsed.passages, predictions, strict=True)
-    ]  # fmt: skip
+        ScoredPassage(text=passage.text, start=passage.start, end=passage.end, page=passage.page, **dict(found))
+        for passage, found in zip(parsed.passages, labels, strict=True)
+    ]
     document = parsed.document
     return ScoredDocument(
         id=parsed.sha256[:16],
@@ -49,11 +34,19 @@ def score(parsed: Parsed, classifier: Classifier) -> ScoredDocument:
         media_type=document.media_type,
         pages=document.pages,
         sha256=parsed.sha256,
-        model=classifier.version,
+        model=version,
         segmentation=SEGMENTATION,
         passages=passages,
         summary=report.summarise(passages),
     )
+
+
+def relabelled(document: ScoredDocument, labels: Sequence[Classification], version: str) -> ScoredDocument:
+    """A document with the labels that another model gave its passages in order."""
+    passages = [
+        passage.model_copy(update=dict(found)) for passage, found in zip(document.passages, labels, strict=True)
+    ]
+    return document.model_copy(update={"model": version, "passages": passages, "summary": report.summarise(passages)})
 
 
 def analyse(data: bytes, classifier: Classifier, path: str | None = None) -> ScoredDocument:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from models.classifier import Classifier
-from service import analysis, report
+from service import analysis
 from service.errors import DocumentError, InvalidInput, TooLarge, Unreadable
-from service.report import ExplainedRow, Failure, Problem, Row, ScoredDocument
+from service.report import Classification, ExplainedRow, Failure, Problem, Row, ScoredDocument
 
 log = logging.getLogger("candour.batch")
 # Lines classified at a time: enough to sort by length, few enough to hold.
@@ -135,26 +135,41 @@ def classify(
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     while chunk := list(islice(numbered, EXPLAINED_CHUNK if explain else CHUNK)):
-        parsed = [_row(number, line, max_characters) for number, line in chunk]
-        texts = [row[1] for row in parsed if not isinstance(row, Failure)]
+        parsed = [row(number, line, max_characters) for number, line in chunk]
+        texts = [found[1] for found in parsed if not isinstance(found, Failure)]
         started = time.perf_counter()
-        predictions = iter(classifier.predict(texts))
+        labels = analysis.classify(texts, classifier)
         explained = iter(analysis.explain(texts, classifier) if explain else [])
         tally.model += time.perf_counter() - started
-        for row in parsed:
-            if isinstance(row, Failure):
-                tally.failures[row.error.type] += 1
-                yield row
+        for result in labelled(parsed, labels):
+            if isinstance(result, Failure):
+                tally.failures[result.error.type] += 1
             else:
                 tally.passages += 1
-                fields = report.fields(next(predictions), classifier.version)
                 if explain:
-                    yield ExplainedRow(id=row[0], **fields, explanations=next(explained))
-                else:
-                    yield Row(id=row[0], **fields)
+                    result = ExplainedRow(**dict(result), explanations=next(explained))
+            yield result
 
 
-def _row(number: int, line: bytes, max_characters: int) -> tuple[str | int, str] | Failure:
+def labelled(
+    rows: Iterable[tuple[str | int, str] | Failure], labels: Iterable[Classification]
+) -> Iterator[Row | Failure]:
+    """Rows and failures in the order of the lines, given the labels of those lines that could be read."""
+    found = iter(labels)
+    for item in rows:
+        yield item if isinstance(item, Failure) else Row(id=item[0], **dict(next(found)))
+
+
+def longest_line(max_characters: int) -> int:
+    """Bytes of the longest line that may hold a text of so many characters: six for each, escaped, and its id."""
+    return 6 * max_characters + 1_000
+
+
+def row(number: int, line: bytes, max_characters: int) -> tuple[str | int, str] | Failure:
+    """The id and text of a line of JSON, or why it has none."""
+    if len(line) > longest_line(max_characters):
+        limit = f"text has more than {max_characters:,} characters (CANDOUR_MAX_CHARACTERS)"
+        return _refused(None, number, InvalidInput(limit))
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -47,6 +47,12 @@ class TooLarge(DocumentError):
     type = "too-large"
 
 
+class TooComplex(DocumentError):
+    """Reading it took more time or memory than the settings allow."""
+
+    type = "too-complex"
+
+
 class Unreadable(DocumentError):
     """The file is not there, or may not be read."""
 
@@ -65,7 +71,73 @@ class UnsupportedBody(CandourError):
     type = "unsupported-body"
 
 
-class NotReady(CandourError):
+class MalformedRequest(CandourError):
+    """A request that is not what it says it is: JSON that is none, a form without its boundary."""
+
+    type = "malformed-request"
+
+
+class Unauthorised(CandourError):
+    """A request without a key that is known."""
+
+    type = "unauthorised"
+
+
+class Forbidden(CandourError):
+    """A request with a key that does not have the scope."""
+
+    type = "forbidden"
+
+
+class NotFound(CandourError):
+    type = "not-found"
+
+
+class Conflict(CandourError):
+    """A request that another one, still at work, stands in the way of."""
+
+    type = "conflict"
+
+
+class KeyReused(CandourError):
+    """An Idempotency-Key that came before with another request."""
+
+    type = "idempotency-key-reused"
+
+
+class RateLimited(CandourError):
+    """More requests than the key may make. retry_after: seconds until the next may come."""
+
+    type = "rate-limited"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class Unavailable(CandourError):
+    """What the service cannot do now, and may soon."""
+
+
+class NotReady(Unavailable):
     """The service cannot answer yet, or just now."""
 
     type = "not-ready"
+
+
+class Saturated(Unavailable):
+    """As many requests are at work as the settings allow."""
+
+    type = "saturated"
+
+
+class TimedOut(Unavailable):
+    """A request that took longer than the settings allow."""
+
+    type = "timed-out"
+
+
+class StoreError(Unavailable):
+    """The store of documents cannot be reached, or is not of this candour."""
+
+    type = "store"

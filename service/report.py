@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import date
-from typing import Any
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models import explanation
-from models.classifier import Prediction
+from labels.dataset import Kind
+
+if TYPE_CHECKING:  # the client, which uses these types, runs no model
+    from models import explanation
+    from models.classifier import Prediction
+
+T = TypeVar("T")
 
 
 class Result(BaseModel):
@@ -91,13 +96,21 @@ class Summary(Result):
                                             "defensive or apologetic stance, sharpest first.")  # fmt: skip
 
 
-class ScoredDocument(Result):
+class Metadata(Result):
+    """What is known of a document beside its text."""
+
+    title: str | None = Field(default=None, examples=["Our response to Ofsted"])
+    council: str | None = Field(default=None, description="The council that it is about.", examples=["Tarnholme"])
+    published: date | None = None
+    kind: Kind | None = Field(default=None, description="What sort of document it is.")
+    url: str | None = Field(default=None, description="Where it was published.")
+
+
+class ScoredDocument(Metadata):
     """A document with its passages. sha256 is of the bytes; id is its first sixteen digits."""
 
     id: str
     path: str | None
-    title: str | None
-    published: date | None
     media_type: str
     pages: int | None
     sha256: str
@@ -105,6 +118,37 @@ class ScoredDocument(Result):
     segmentation: str
     passages: list[ScoredPassage]
     summary: Summary
+
+
+class DocumentSummary(Metadata):
+    """A stored document without its passages, and when it came and was last changed."""
+
+    id: str
+    path: str | None
+    media_type: str
+    pages: int | None
+    sha256: str
+    model: str
+    segmentation: str
+    summary: Summary
+    created: datetime
+    updated: datetime
+
+
+class FoundPassage(ScoredPassage, Metadata):
+    """A passage of a stored document, and what is known of the document."""
+
+    id: str = Field(description="The document's id and the position, with a hyphen between.")
+    document: str = Field(description="The document's id.")
+    position: int = Field(description="In the document's `passages`, from 0.")
+    created: datetime = Field(description="When the document came.")
+
+
+class Page(Result, Generic[T]):
+    """Part of a list, in its order."""
+
+    items: list[T]
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
 
 
 class Problem(Result):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+import limits
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models import registry
@@ -18,6 +19,9 @@ class Settings(BaseSettings):
     store: Path = Field(default=registry.PACKAGED, description="The folder of published models.")
     model: str = Field(default=registry.CHAMPION, description="The version or alias to serve.")
     threads: int = Field(default=0, ge=0, description="Cores for the model; 0 for all.")
+    database: str = Field(
+        default="sqlite:///candour.db", description="The store of documents and keys: a URL of SQLite or PostgreSQL."
+    )
     host: str = Field(default="127.0.0.1", description="The address that `candour serve` binds.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port that `candour serve` binds.")
     max_bytes: int = Field(default=50_000_000, gt=0, description="The largest document or request body, in bytes.")
@@ -29,3 +33,25 @@ class Settings(BaseSettings):
         default=2_000, gt=0, description="The most words of all inputs of one call of /v1/classify with explain."
     )
     max_characters: int = Field(default=100_000, gt=0, description="The longest input of /v1/classify, in characters.")
+    max_pages: int = Field(default=1_000, gt=0, description="The most pages of a PDF document.")
+    max_parse_seconds: float = Field(default=30.0, gt=0, description="The longest that reading a document may take.")
+    max_parse_memory: int = Field(
+        default=1_000_000_000, gt=0, description="The most memory that reading a document may take, in bytes."
+    )
+    max_listed: int = Field(default=100, gt=0, description="The most items of one page of a listing.")
+    max_seconds: float = Field(
+        default=60.0, gt=0, description="The longest that a request may take, or a stream pause."
+    )
+    max_requests: int = Field(
+        default=64, gt=0, description="The most requests at work at a time; further ones get 503."
+    )
+    rate: str = Field(default="6000/minute", description="The most requests of one key, such as 100/second.")
+
+    @field_validator("rate")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        try:
+            limits.parse(value)
+        except ValueError as error:
+            raise ValueError(f"not a rate such as 100/second: {value!r}") from error
+        return value

@@ -20,7 +20,7 @@ from pypdfium2 import raw
 from labels.passages import BlockKind
 from service.documents.document import Document, Draft
 from service.documents.pdf_lines import NUMBER, Line, page_lines
-from service.errors import DamagedDocument, EncryptedDocument, NoText
+from service.errors import DamagedDocument, EncryptedDocument, NoText, TooLarge
 
 # pdfium is not safe to use from two threads at once.
 _PDFIUM = threading.Lock()
@@ -96,10 +96,11 @@ class _Layout:
     hyphenation: int
 
 
-def read(data: bytes) -> Document:
+def read(data: bytes, max_pages: int | None = None) -> Document:
     """A PDF as a document.
 
-    Raises EncryptedDocument, DamagedDocument, or NoText where no page holds text (a scan).
+    Raises EncryptedDocument, DamagedDocument, TooLarge (more than max_pages), or NoText where no page holds text (a
+    scan).
     """
     if b"startxref" not in data[-4096:]:
         # pdfium would mend it silently, and leave out what is missing.
@@ -107,6 +108,8 @@ def read(data: bytes) -> Document:
     with _PDFIUM:
         try:
             with closing(pdfium.PdfDocument(data)) as pdf:
+                if max_pages is not None and len(pdf) > max_pages:
+                    raise TooLarge(f"the PDF has {len(pdf):,} pages; the limit is {max_pages:,} (CANDOUR_MAX_PAGES)")
                 pages = [page_lines(pdf, index) for index in range(len(pdf))]
                 named = pdf.get_metadata_dict().get("Title", "")
         except pdfium.PdfiumError as error:

@@ -56,15 +56,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _ROWS, _FEWEST_ROWS = 50, 3
 
 
-def read(data: bytes) -> Document:
+def read(data: bytes, max_pages: int | None = None) -> Document:
     """Read a PDF, DOCX, HTML, e-mail, Markdown or text document.
+
+    max_pages: of a PDF; one with more is TooLarge.
 
     Raises DocumentError: EmptyDocument, UnsupportedDocument (another type, binary noise, data, no prose),
     DamagedDocument, EncryptedDocument, TooLarge, ErrorPage, or NoText (nothing in it that could be a passage).
     """
     if not data.strip(b"\x00 \t\r\n\f\v\xef\xbb\xbf\xfe\xff"):
         raise EmptyDocument("the file is empty" if not data else "the file holds nothing but white space")
-    document = _sound(_read(data))
+    document = _sound(_read(data, max_pages))
     _refuse_what_is_not_prose(document.text)
     longest = max((len(document.text[block.start : block.end].split()) for block in document.blocks), default=0)
     if longest > LONGEST_PARAGRAPH:
@@ -74,9 +76,9 @@ def read(data: bytes) -> Document:
     return document
 
 
-def _read(data: bytes) -> Document:
+def _read(data: bytes, max_pages: int | None) -> Document:
     if b"%PDF-" in data[:1024]:
-        return pdf.read(data)
+        return pdf.read(data, max_pages)
     if data.startswith(b"PK\x03\x04"):
         _refuse_other_archives(data)
         return docx.read(data)
