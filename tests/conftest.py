@@ -10,6 +10,7 @@ from labels import dataset, splits, taxonomy
 from models import classifier
 from models.classifier import Classifier
 
+pytest_plugins = ["tests.service.databases"]
 REPORTS = Path(__file__).parents[2] / "shared" / "reports"
 
 

@@ -1,0 +1,632 @@
+"""Where scored documents and API keys are kept: SQLite beside the service, or PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    Select,
+    String,
+    TypeDecorator,
+    and_,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    make_url,
+    or_,
+    select,
+    tuple_,
+    update,
+)  # fmt: skip
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    InstrumentedAttribute,
+    Mapped,
+    Session,
+    aliased,
+    mapped_column,
+    relationship,
+    selectinload,
+)  # fmt: skip
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from labels.dataset import Kind
+from labels.passages import normalise
+from service import keys
+from service.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreError
+from service.keys import Key, Scope
+from service.report import DocumentSummary, FoundPassage, Metadata, Page, ScoredDocument, ScoredPassage
+
+# How long an Idempotency-Key is remembered.
+REMEMBERED = timedelta(hours=24)
+# Seconds: SQLite waits for its lock, PostgreSQL for a connection. A URL may say otherwise.
+_WAITS = {"sqlite": {"timeout": "30"}, "postgresql": {"connect_timeout": "10"}}
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+# Any number, as long as nothing else in the same PostgreSQL database takes it: held while the schema is made.
+_UPGRADE_LOCK = 5_238_417_902
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+T = TypeVar("T")
+Q = TypeVar("Q", bound=Select[*tuple[Any, ...]])
+
+# What cursors hold: where the last item of a page stands.
+_Moment = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
+_BY_TIME = TypeAdapter(tuple[_Moment, str])
+_BY_TIME_AND_POSITION = TypeAdapter(tuple[_Moment, str, Annotated[int, Field(ge=0, lt=2**31)]])
+
+
+@dataclass(frozen=True)
+class Once:
+    """An Idempotency-Key: whose it is, the key, and the digest of the request that came with it."""
+
+    owner: str
+    key: str
+    digest: str
+
+
+class DocumentFilter(BaseModel):
+    """What a list of documents can be narrowed by; all that is given must hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    council: str | None = Field(default=None, description="The council, by its whole name, in any case.")
+    kind: Kind | None = Field(default=None, description="The sort of document.")
+    since: date | None = Field(default=None, description="Published on this day or later.")
+    until: date | None = Field(default=None, description="Published on this day or earlier.")
+    theme: str | None = Field(default=None, description="A passage has this theme.")
+    stance: str | None = Field(default=None, description="A passage has this stance, and the theme if one is given.")
+    text: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Words, or parts of them, in any case: all stand in one passage, or in the title.",
+    )
+
+
+class PassageFilter(BaseModel):
+    """What a list of passages can be narrowed by; all that is given must hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    council: str | None = Field(default=None, description="The document's council, by its whole name, in any case.")
+    kind: Kind | None = Field(default=None, description="The sort of document.")
+    since: date | None = Field(default=None, description="The document was published on this day or later.")
+    until: date | None = Field(default=None, description="The document was published on this day or earlier.")
+    theme: str | None = Field(default=None, description="The passage has this theme.")
+    stance: str | None = Field(default=None, description="The passage has this stance.")
+    text: str | None = Field(
+        default=None, max_length=200, description="Words, or parts of them, in any case: all stand in the passage."
+    )
+    document: str | None = Field(default=None, description="The id of the document that the passage is of.")
+    confident: bool | None = Field(default=None, description="Whether the passage's labels are confident.")
+
+
+class _Text(TypeDecorator[str]):
+    """NUL, which PostgreSQL cannot hold, and halves of surrogate pairs, which no encoding can, become U+FFFD."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+
+
+class _Time(TypeDecorator[datetime]):
+    """Times are in UTC; SQLite stores them without a zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """The tables, as service/migrations makes them. JSON is stored as text, which keeps the order of keys."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: _Text,
+        datetime: _Time,
+        list[str]: JSON,
+        dict[str, Any]: JSON,
+    }
+
+
+class DocumentRow(Base):
+    __tablename__ = "documents"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str | None]
+    title: Mapped[str | None]
+    council: Mapped[str | None]
+    published: Mapped[date | None] = mapped_column(index=True)
+    kind: Mapped[str | None]
+    url: Mapped[str | None]
+    media_type: Mapped[str]
+    pages: Mapped[int | None]
+    sha256: Mapped[str]
+    model: Mapped[str]
+    segmentation: Mapped[str]
+    summary: Mapped[dict[str, Any]]
+    created: Mapped[datetime]
+    updated: Mapped[datetime]
+    folded_title: Mapped[str | None]
+    folded_council: Mapped[str | None] = mapped_column(index=True)
+
+    passages: Mapped[list[PassageRow]] = relationship(order_by="PassageRow.position", lazy="raise", viewonly=True)
+
+    __table_args__ = (Index(None, "created", "id"),)
+
+
+class PassageRow(Base):
+    __tablename__ = "passages"
+
+    document: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    start: Mapped[int]
+    end: Mapped[int]
+    page: Mapped[int | None]
+    themes: Mapped[list[str]]
+    stances: Mapped[list[str]]
+    primary_stance: Mapped[str | None]
+    scores: Mapped[dict[str, Any]]
+    confident: Mapped[bool]
+    model: Mapped[str]
+    folded: Mapped[str]
+
+
+class LabelRow(Base):
+    """A label that is on, as stance/critical."""
+
+    __tablename__ = "labels"
+
+    document: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["document", "position"], [PassageRow.document, PassageRow.position], ondelete="CASCADE"),
+        Index(None, "label", "document", "position"),
+    )
+
+
+class OnceRow(Base):
+    __tablename__ = "once"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    created: Mapped[datetime] = mapped_column(index=True)
+
+
+class KeyRow(Base):
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    scopes: Mapped[list[str]]
+    prefix: Mapped[str]
+    digest: Mapped[str] = mapped_column(index=True, unique=True)
+    created: Mapped[datetime]
+    revoked: Mapped[datetime | None]
+
+
+_INSIDE = PassageRow.document == DocumentRow.id
+
+
+class Store:
+    """Scored documents and API keys. Safe to use from many threads, and from several processes at once.
+
+    What `put`, `update`, `delete` and the like have returned from is on the disk. Raises StoreError, in every method,
+    where the database cannot be reached or refuses: locked too long, read-only, full.
+    """
+
+    def __init__(self, url: str) -> None:
+        """url: sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME. Opens nothing yet. Raises StoreError."""
+        self._reads, self._writes = _engines(url)
+
+    def upgrade(self) -> None:
+        """Make the schema, or bring it up to this candour's. Of several processes that start at once, one does it."""
+        with _transaction(self._writes) as session:
+            if self._writes.dialect.name == "postgresql":
+                session.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+            command.upgrade(configuration(session.connection()), "head")
+
+    def check(self) -> None:
+        """Raise StoreError where the store cannot be reached, or has another schema than this candour's."""
+        with _transaction(self._reads) as session:
+            connection = session.connection()
+            found = MigrationContext.configure(connection).get_current_revision()
+            needed = ScriptDirectory.from_config(configuration(connection)).get_current_head()
+        if found != needed:
+            raise StoreError(f"the store's schema is revision {found or 'none'}; this candour needs {needed}")
+
+    def close(self) -> None:
+        """Close the connections; a store that is used again opens new ones."""
+        self._reads.dispose()
+        self._writes.dispose()
+
+    def put(self, document: ScoredDocument, once: Once | None = None) -> ScoredDocument:
+        """Keep a document; the same content again (by sha256) is the same document, with the new labels.
+
+        Metadata and path that are given take the place of those stored; None leaves them. NUL and halves of surrogate
+        pairs are stored as U+FFFD. once: recorded with the document, or not at all. Returns what is now stored. Raises
+        KeyReused, and Conflict for another document whose sha256 begins with the same sixteen digits.
+        """
+        now = datetime.now(UTC)
+        given = _metadata(document, document.path)
+        found = {
+            **document.model_dump(include={"media_type", "pages", "sha256", "model", "segmentation", "summary"}),
+            "updated": now,
+        }
+        with _transaction(self._writes) as session:
+            self._record(session, once, now)
+            new = _insert(session, DocumentRow).values(id=document.id, created=now, **given, **found)
+            kept = {name: func.coalesce(new.excluded[name], getattr(DocumentRow, name)) for name in given}
+            put = new.on_conflict_do_update(
+                index_elements=[DocumentRow.id],
+                set_=kept | {name: new.excluded[name] for name in found},
+                where=DocumentRow.sha256 == document.sha256,
+            )
+            if session.scalar(put.returning(DocumentRow.id)) is None:
+                raise Conflict(f"another document has the id {document.id}")
+            session.execute(delete(PassageRow).where(PassageRow.document == document.id))
+            if passages := list(_passage_rows(document)):
+                session.execute(insert(PassageRow), passages)
+            if labels := list(_label_rows(document)):
+                session.execute(insert(LabelRow), labels)
+            return _get(session, document.id)
+
+    def update(self, id: str, metadata: Metadata, path: str | None, once: Once | None = None) -> ScoredDocument:  # noqa: A002
+        """Change what is known of a document beside its text, as `put` does. Raises NotFound, KeyReused."""
+        now = datetime.now(UTC)
+        given = {name: value for name, value in _metadata(metadata, path).items() if value is not None}
+        with _transaction(self._writes) as session:
+            self._record(session, once, now)
+            session.execute(update(DocumentRow).where(DocumentRow.id == id).values(updated=now, **given))
+            return _get(session, id)
+
+    def recall(self, owner: str, key: str, digest: str) -> None:
+        """Raise KeyReused if the owner's Idempotency-Key came with another digest in the last 24 hours."""
+        with _transaction(self._reads) as session:
+            found = session.get(OnceRow, (owner, key))
+        if found and found.digest != digest and found.created >= datetime.now(UTC) - REMEMBERED:
+            raise _reused(key)
+
+    def _record(self, session: Session, once: Once | None, now: datetime) -> None:
+        if once is None:
+            return
+        forgotten = OnceRow.created < now - REMEMBERED
+        new = _insert(session, OnceRow).values(owner=once.owner, key=once.key, digest=once.digest, created=now)
+        recorded = new.on_conflict_do_update(
+            index_elements=[OnceRow.owner, OnceRow.key],
+            set_={"digest": once.digest, "created": now},
+            where=or_(OnceRow.digest == once.digest, forgotten),
+        )
+        if session.scalar(recorded.returning(OnceRow.key)) is None:
+            raise _reused(once.key)
+        # Rows that another transaction is forgetting are left to it: waiting for each other would be a deadlock.
+        old = select(OnceRow.owner, OnceRow.key).where(forgotten).with_for_update(skip_locked=True)
+        session.execute(delete(OnceRow).where(tuple_(OnceRow.owner, OnceRow.key).in_(old)))
+
+    def find(self, sha256: str) -> ScoredDocument | None:
+        """The document with these bytes; None where there is none."""
+        with _transaction(self._reads) as session:
+            return _read(session, DocumentRow.id == sha256[:16], DocumentRow.sha256 == sha256)
+
+    def get(self, id: str) -> ScoredDocument:  # noqa: A002
+        """The document with this id. Raises NotFound."""
+        with _transaction(self._reads) as session:
+            return _get(session, id)
+
+    def delete(self, id: str) -> None:  # noqa: A002
+        """Forget a document and its passages. Raises NotFound."""
+        with _transaction(self._writes) as session:
+            if session.scalar(delete(DocumentRow).where(DocumentRow.id == id).returning(DocumentRow.id)) is None:
+                raise _no_document(id)
+
+    def documents(self, where: DocumentFilter, cursor: str | None, limit: int) -> Page[DocumentSummary]:
+        """Stored documents, the newest first: `limit` (1 or more) of them, from the cursor on.
+
+        What is there while the pages are read is on one of them, once. Raises InvalidInput for a cursor that is none.
+        """
+        query = select(DocumentRow).where(*_about(where))
+        if where.theme is not None or where.stance is not None:
+            query = query.where(_labelled(select(PassageRow.position), where).where(_INSIDE).exists())
+        if words := _words(where.text):
+            titled = and_(*_contain(DocumentRow.folded_title, words))
+            worded = select(PassageRow.position).where(_INSIDE, *_contain(PassageRow.folded, words)).exists()
+            query = query.where(or_(titled, worded))
+        if cursor is not None:
+            query = query.where(tuple_(DocumentRow.created, DocumentRow.id) < _place(_BY_TIME, cursor))
+        query = query.order_by(DocumentRow.created.desc(), DocumentRow.id.desc()).limit(limit + 1)
+        with _transaction(self._reads) as session:
+            items = [DocumentSummary.model_validate(row, from_attributes=True) for row in session.scalars(query)]
+        return _page(items, limit, lambda last: _cursor(_BY_TIME, (last.created, last.id)))
+
+    def passages(self, where: PassageFilter, cursor: str | None, limit: int) -> Page[FoundPassage]:
+        """Passages of stored documents, the newest document's first, in its order; else as `documents`."""
+        query = select(PassageRow, DocumentRow).join(DocumentRow).where(*_about(where))
+        query = _labelled(query, where).where(*_contain(PassageRow.folded, _words(where.text)))
+        if where.document is not None:
+            query = query.where(PassageRow.document == where.document)
+        if where.confident is not None:
+            query = query.where(PassageRow.confident == where.confident)
+        if cursor is not None:
+            created, document, position = _place(_BY_TIME_AND_POSITION, cursor)
+            place = tuple_(DocumentRow.created, DocumentRow.id, -PassageRow.position)
+            query = query.where(place < (created, document, -position))
+        order = (DocumentRow.created.desc(), DocumentRow.id.desc(), PassageRow.position)
+        query = query.order_by(*order).limit(limit + 1)
+        with _transaction(self._reads) as session:
+            items = [_found(passage, document) for passage, document in session.execute(query)]
+        return _page(
+            items, limit, lambda last: _cursor(_BY_TIME_AND_POSITION, (last.created, last.document, last.position))
+        )
+
+    def create_key(self, name: str, scopes: Collection[Scope]) -> tuple[Key, str]:
+        """A new key, and its token, which cannot be had again."""
+        token = keys.new_token()
+        row = KeyRow(
+            id=secrets.token_hex(8),
+            name=name,
+            scopes=[scope for scope in Scope if scope in scopes],
+            prefix=keys.prefix(token),
+            digest=keys.digest(token),
+            created=datetime.now(UTC),
+        )
+        with _transaction(self._writes) as session:
+            session.add(row)
+            session.flush()
+            session.refresh(row)  # as it is stored
+            return _key(row), token
+
+    def keys(self) -> list[Key]:
+        """All keys, the oldest first, those revoked too."""
+        with _transaction(self._reads) as session:
+            return [_key(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created, KeyRow.id))]
+
+    def revoke_key(self, id: str) -> Key:  # noqa: A002
+        """The key, which opens nothing from now on. Raises NotFound."""
+        with _transaction(self._writes) as session:
+            row = session.get(KeyRow, id)
+            if row is None:
+                raise NotFound(f"there is no key {id!r}")
+            row.revoked = row.revoked or datetime.now(UTC)
+            return _key(row)
+
+    def authenticate(self, token: str) -> Key | None:
+        """The key of a token; None where it is unknown or revoked."""
+        with _transaction(self._reads) as session:
+            row = session.scalar(select(KeyRow).where(KeyRow.digest == keys.digest(token), KeyRow.revoked.is_(None)))
+            return _key(row) if row else None
+
+    def has_keys(self) -> bool:
+        """Whether a key was ever made, revoked or not."""
+        with _transaction(self._reads) as session:
+            return session.scalar(select(KeyRow.id).limit(1)) is not None
+
+
+def configuration(connection: Connection) -> Config:
+    """Alembic's configuration, for its commands (alembic.command) on a database."""
+    config = Config()
+    config.set_main_option("script_location", "service:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _engines(url: str) -> tuple[Engine, Engine]:
+    """One database for transactions that read, and the same for those that write. Raises StoreError."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+        raise StoreError("the store's URL is none: it begins with sqlite:/// or postgresql://") from None
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise StoreError(f"the store's URL begins with {parsed.drivername}://; candour knows sqlite and postgresql")
+    if driver == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise StoreError("the store's URL names no file: sqlite:///PATH")
+    parsed = parsed.set(drivername=driver)
+    parsed = parsed.update_query_dict({**_WAITS[parsed.get_backend_name()], **parsed.query})
+    try:
+        if driver == "sqlite":
+            # Writers take turns in the pool of one: SQLite's own lock has no queue, and some would wait for seconds.
+            reads, writes = create_engine(parsed, max_overflow=-1), create_engine(parsed, pool_size=1, max_overflow=0)
+            _prepare(reads, "BEGIN")
+            # A transaction that takes the lock later than here is refused where another wrote since it began to read.
+            _prepare(writes, "BEGIN IMMEDIATE")
+            return reads, writes
+        engine = create_engine(parsed, pool_pre_ping=True)
+    except ModuleNotFoundError:
+        raise StoreError("PostgreSQL needs a package more: pip install 'candour[postgres]'") from None
+    # A document and its passages are read by two statements, and must be of one moment.
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True), engine
+
+
+def _prepare(engine: Engine, begin: str) -> None:
+    """Make an engine's connections to SQLite safe, and begin its transactions so."""
+
+    def connected(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        # Python's own BEGIN would come late, and never be IMMEDIATE.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        # FULL: what was acknowledged survives a power cut.
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {setting}")
+        cursor.close()
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Session]:
+    """A transaction, undone where the block fails. All that the database refuses becomes StoreError here."""
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except (SQLAlchemyError, CommandError) as error:
+        reason = str(getattr(error, "orig", None) or error.args[0]).partition("\n")[0]
+        raise StoreError(f"the store of documents cannot be used: {reason}") from error
+
+
+def _insert(session: Session, row: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, which each dialect has of its own."""
+    return postgresql.insert(row) if session.get_bind().dialect.name == "postgresql" else sqlite.insert(row)
+
+
+def _metadata(given: Metadata, path: str | None) -> dict[str, Any]:
+    """Columns of what is known beside the text."""
+    return {
+        **given.model_dump(include=set(Metadata.model_fields)),
+        "path": path,
+        "folded_title": None if given.title is None else _fold(given.title),
+        "folded_council": None if given.council is None else _fold(given.council),
+    }
+
+
+def _passage_rows(document: ScoredDocument) -> Iterator[dict[str, Any]]:
+    for position, passage in enumerate(document.passages):
+        yield {
+            "document": document.id,
+            "position": position,
+            "folded": _fold(passage.text),
+            **passage.model_dump(),
+        }
+
+
+def _label_rows(document: ScoredDocument) -> Iterator[dict[str, Any]]:
+    for position, passage in enumerate(document.passages):
+        for label in [f"theme/{name}" for name in passage.themes] + [f"stance/{name}" for name in passage.stances]:
+            yield {"document": document.id, "position": position, "label": label}
+
+
+def _fold(text: str) -> str:
+    """As texts are searched: whatever the case, the quotation marks and hyphens, and how an accent is encoded."""
+    return normalise(text).casefold()
+
+
+def _read(session: Session, *conditions: ColumnElement[bool]) -> ScoredDocument | None:
+    row = session.scalar(select(DocumentRow).where(*conditions).options(selectinload(DocumentRow.passages)))
+    return ScoredDocument.model_validate(row, from_attributes=True) if row else None
+
+
+def _get(session: Session, id: str) -> ScoredDocument:  # noqa: A002
+    document = _read(session, DocumentRow.id == id)
+    if document is None:
+        raise _no_document(id)
+    return document
+
+
+def _no_document(id: str) -> NotFound:  # noqa: A002
+    return NotFound(f"there is no document {id!r}")
+
+
+def _reused(key: str) -> KeyReused:
+    return KeyReused(f"the Idempotency-Key {key!r} came before with another request")
+
+
+def _key(row: KeyRow) -> Key:
+    return Key.model_validate(row, from_attributes=True)
+
+
+def _found(passage: PassageRow, document: DocumentRow) -> FoundPassage:
+    return FoundPassage(
+        id=f"{document.id}-{passage.position}",
+        document=document.id,
+        position=passage.position,
+        created=document.created,
+        **{name: getattr(passage, name) for name in ScoredPassage.model_fields},
+        **{name: getattr(document, name) for name in Metadata.model_fields},
+    )
+
+
+def _about(where: DocumentFilter | PassageFilter) -> Iterator[ColumnElement[bool]]:
+    """Conditions on the document."""
+    if where.council is not None:
+        yield DocumentRow.folded_council == _fold(where.council)
+    if where.kind is not None:
+        yield DocumentRow.kind == where.kind
+    if where.since is not None:
+        yield DocumentRow.published >= where.since
+    if where.until is not None:
+        yield DocumentRow.published <= where.until
+
+
+def _labelled(query: Q, where: DocumentFilter | PassageFilter) -> Q:
+    """A query of passages, of those alone that have the theme and the stance. A join: it may begin with the label."""
+    wanted = [f"{axis}/{name}" for axis, name in (("theme", where.theme), ("stance", where.stance)) if name is not None]
+    for name in wanted:
+        label = aliased(LabelRow)
+        here = and_(label.document == PassageRow.document, label.position == PassageRow.position)
+        query = query.join(label, and_(here, label.label == name))
+    return query
+
+
+def _contain(column: InstrumentedAttribute[Any], words: list[str]) -> list[ColumnElement[bool]]:
+    return [column.contains(word, autoescape=True) for word in words]
+
+
+def _words(text: str | None) -> list[str]:
+    return _fold(text or "").split()
+
+
+def _page(items: list[T], limit: int, cursor: Callable[[T], str]) -> Page[T]:
+    """items: one more than the limit where another page follows."""
+    return Page(items=items[:limit], next=cursor(items[limit - 1]) if len(items) > limit else None)
+
+
+def _cursor(places: TypeAdapter[T], place: T) -> str:
+    return base64.urlsafe_b64encode(places.dump_json(place)).decode().rstrip("=")
+
+
+def _place(places: TypeAdapter[T], cursor: str) -> T:
+    try:
+        return places.validate_json(base64.urlsafe_b64decode(cursor + "=="))
+    except (ValueError, OverflowError):
+        raise InvalidInput("the cursor is none that this list gave") from None
