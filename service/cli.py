@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +24,12 @@ from labels.taxonomy import TaxonomyError
 from models import classifier
 from models.classifier import Classifier
 from models.manifest import ArtefactError
-from service import batch, compare, labels_cli, outputs, render
+from service import batch, compare, keys_cli, labels_cli, outputs, render
 from service.batch import Tally
 from service.errors import CandourError
 from service.report import Failure
 from service.settings import Settings
+from service.store import Store
 
 SOME_FAILED = 3
 # What `candour serve` gives the requests that it has taken when it is told to stop.
@@ -40,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(labels_cli.labels_app, name="labels")
+app.add_typer(keys_cli.keys_app, name="keys")
 log = Console(stderr=True, highlight=False)
 ModelOption = Annotated[str | None, typer.Option("--model", help="Version or alias. Default: CANDOUR_MODEL, champion.")]
 
@@ -167,18 +170,45 @@ def serve(
     """Serve the HTTP API; its documentation is at /docs."""
     import uvicorn
 
+    from service.api import logs
     from service.api.app import create_app
 
     settings = Settings()
+    logs.configure()
     try:
         uvicorn.run(
             create_app(settings),
-            host=host or settings.host,
+            host=_bound(host or settings.host, settings),
             port=settings.port if port is None else port,
             timeout_graceful_shutdown=SECONDS_TO_FINISH,
+            log_config=None,
         )
     except SystemExit as stopped:  # its own status for "could not start" is our "some inputs failed"
         raise typer.Exit(1 if stopped.code else 0) from None
+
+
+def _bound(host: str, settings: Settings) -> str:
+    """The address to bind: this machine's own while there are no keys."""
+    store = Store(settings.database)
+    store.upgrade()
+    safe = store.has_keys()
+    store.close()
+    if safe:
+        return host
+    local = host if host == "localhost" or _is_loopback(host) else "127.0.0.1"
+    log.print(
+        f"candour: there are no keys: binding {local}, for this machine only. Make one with: candour keys create NAME "
+        "--scope read --scope score",
+        style="yellow", markup=False, soft_wrap=True,
+    )  # fmt: skip
+    return local
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def main() -> NoReturn:

@@ -2,41 +2,75 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 
 from models import classifier
-from service.api import catalogue, comparisons, documents, health, passages
-from service.api.middleware import BodyLimit, ModelHeader
+from service.api import catalogue, comparisons, documents, health, inference, passages, predict
+from service.api.metrics import Metrics
+from service.api.middleware import BodyLimit, InFlightLimit, Observed, TimeLimit
 from service.api.problems import install
+from service.api.scheduler import Scheduler
+from service.api.security import Rate
+from service.parsing import Limits, Parsers
 from service.settings import Settings
+from service.store import Store
+
+DESCRIPTION = """\
+Send a document to `/v1/documents`, or passages to `/v1/classify`, and have the themes and stances of each passage, with
+calibrated probabilities. `/v1/compare` says which of a report's criticisms a response leaves out.
+
+Every answer names the model's version in the header `Candour-Model` and its own id in `X-Request-ID` (yours, if you
+send one). Errors are `application/problem+json` with a stable `type`; 429 and 503 say in `Retry-After` when to ask
+again.
+"""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """An application that loads and warms the model when it starts. Raises ArtefactError then, if it cannot."""
+    """An application that loads and warms the model, and opens the store, when it starts.
+
+    Raises ArtefactError or StoreError then, if it cannot.
+    """
     chosen = settings or Settings()
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        state = app.state
         loaded = classifier.load(chosen.model, chosen.store, chosen.threads)
         loaded.predict(["The first text takes longest."])
-        app.state.classifier = loaded
-        yield
-        app.state.classifier = None
+        store, scheduler = Store(chosen.database), Scheduler(chosen.threads)
+        limits = Limits(chosen.max_parse_seconds, chosen.max_parse_memory, chosen.max_pages)
+        with Parsers(chosen.threads or os.cpu_count() or 1, limits) as parsers:
+            await run_in_threadpool(store.upgrade)
+            await run_in_threadpool(parsers.warm)
+            metrics.serving(loaded.version)
+            metrics.gauge("slices_waiting", "Slices of requests that wait for the model.", lambda: scheduler.waiting)
+            state.store, state.parsers, state.scheduler, state.classifier = store, parsers, scheduler, loaded
+            yield
+            state.classifier = state.parsers = state.store = None
+        scheduler.close()
+        store.close()
 
     app = FastAPI(
         title="candour",
         summary="Themes and stances in what is written about English children's services, passage by passage.",
+        description=DESCRIPTION,
         version="1",
         lifespan=lifespan,
     )
-    app.state.settings = chosen
-    app.state.classifier = None
+    state = app.state
+    state.settings, state.metrics, state.rate = chosen, metrics, Rate(chosen.rate)
+    state.store = state.parsers = state.scheduler = state.classifier = None
     install(app)
     app.add_middleware(BodyLimit, limit=chosen.max_bytes)
-    app.add_middleware(ModelHeader)
-    for router in (health.router, passages.router, documents.router, comparisons.router, catalogue.router):
-        app.include_router(router)
+    app.add_middleware(TimeLimit, limit=chosen.max_seconds)
+    app.add_middleware(InFlightLimit, limit=chosen.max_requests, metrics=metrics)
+    app.add_middleware(Observed, metrics=metrics)
+    for subject in (passages, documents, comparisons, catalogue, health, predict, inference):
+        app.include_router(subject.router)
     return app

@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from labels import taxonomy
 from models import manifest
-from models.manifest import Lineage, Output
 from models.registry import Registry
-from service.api.dependencies import CurrentSettings, Model
-from service.api.problems import RESPONSES
+from service.api.dependencies import CurrentModel, CurrentSettings
+from service.api.problems import responses
+from service.api.schemas import LabelDefinition, ModelDetails, ModelsResponse, ModelSummary, TaxonomyResponse
+from service.api.security import READS
 
-router = APIRouter(prefix="/v1", tags=["catalogue"], responses={503: RESPONSES[503]})
-
-
-class LabelDefinition(BaseModel):
-    """What one label means. key: axis and name, as in theme/thresholds."""
-
-    key: str
-    name: str
-    title: str
-    definition: str
-    not_when: str
-    examples: list[str]
+router = APIRouter(prefix="/v1", tags=["catalogue"], responses=responses(), dependencies=[READS])
 
 
-class TaxonomyResponse(BaseModel):
-    """The labels of each axis, in the order of every list of labels."""
-
-    version: str
-    sha256: str
-    themes: list[LabelDefinition]
-    stances: list[LabelDefinition]
-
-
-class ModelSummary(BaseModel):
-    """A published model. aliases: the names under which it is served, such as champion."""
-
-    version: str
-    created: datetime
-    aliases: list[str]
-    metrics: dict[str, float]
-
-
-class ModelDetails(ModelSummary):
-    """The model that answers: its thresholds, and where it comes from."""
-
-    outputs: list[Output]
-    confident_at_most: float
-    segmentation: str
-    lineage: Lineage
-
-
-class ModelsResponse(BaseModel):
-    """Every model of the store, by version. unusable: versions that another candour made, or that are damaged."""
-
-    models: list[ModelSummary]
-    unusable: list[str]
-
-
-@router.get("/taxonomy")
+@router.get("/taxonomy", operation_id="taxonomy", summary="What the labels mean")
 def labels() -> TaxonomyResponse:
     """What each label means."""
     found = taxonomy.load()
@@ -80,7 +34,7 @@ def labels() -> TaxonomyResponse:
     )
 
 
-@router.get("/models")
+@router.get("/models", operation_id="list_models", summary="The models of the store")
 def models(settings: CurrentSettings) -> ModelsResponse:
     """The models of the store."""
     registry = Registry(settings.store)
@@ -96,8 +50,8 @@ def models(settings: CurrentSettings) -> ModelsResponse:
     return ModelsResponse(models=found, unusable=unusable)
 
 
-@router.get("/models/current")
-def current(model: Model, settings: CurrentSettings) -> ModelDetails:
+@router.get("/models/current", operation_id="current_model", summary="The model that answers")
+def current(model: CurrentModel, settings: CurrentSettings) -> ModelDetails:
     """The model that answers now."""
     held = model.manifest
     return ModelDetails(

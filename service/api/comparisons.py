@@ -3,26 +3,76 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from labels import taxonomy
-from service.api.dependencies import Model
-from service.api.documents import InlineDocument
-from service.api.problems import RESPONSES
+from service import analysis
+from service.api.dependencies import CurrentModel, CurrentParsers, CurrentStore, Model
+from service.api.documents import InlineDocument, analyse
+from service.api.problems import responses
+from service.api.security import READS_AND_SCORES
 from service.compare import Comparison, compare
+from service.errors import DocumentError, NotFound
+from service.parsing import Parsers
+from service.report import ScoredDocument
+from service.store import Store
 
-router = APIRouter(prefix="/v1", tags=["comparisons"], responses=RESPONSES)
+router = APIRouter(prefix="/v1", tags=["comparisons"])
+
+
+class StoredDocument(BaseModel):
+    """A document that was sent before, by its id."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(description="The id of a stored document.")
 
 
 class CompareRequest(BaseModel):
-    """The inspectors' report, and the answer to it."""
+    """The inspectors' report, and the answer to it: by its id, or in the request itself, and then not kept."""
 
-    model_config = {"extra": "forbid"}
-    report: InlineDocument
-    response: InlineDocument
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "report": {
+                        "text": "Plans for children in care drift. Leaders do not know how many visits are missed."
+                    },
+                    "response": {"text": "We are sorry that plans drift, and have begun to put this right."},
+                }
+            ]
+        },
+    )
+    report: StoredDocument | InlineDocument
+    response: StoredDocument | InlineDocument
 
 
-@router.post("/compare", operation_id="compare")
-def compared(request: CompareRequest, model: Model) -> Comparison:
+@router.post(
+    "/compare",
+    operation_id="compare",
+    summary="What does the response leave out?",
+    responses=responses(400, 404, 413, 415, 422),
+    dependencies=[READS_AND_SCORES],
+)
+async def compared(
+    request: CompareRequest, model: CurrentModel, store: CurrentStore, parsers: CurrentParsers
+) -> Comparison:
     """Which of the report's criticisms does the response apologise for, defend, acknowledge, or leave unanswered?"""
-    return compare(request.report.scored(model), request.response.scored(model), taxonomy.load())
+    report = await _scored("report", request.report, model, store, parsers)
+    response = await _scored("response", request.response, model, store, parsers)
+    return compare(report, response, taxonomy.load())
+
+
+async def _scored(
+    side: str, asked: StoredDocument | InlineDocument, model: Model, store: Store, parsers: Parsers
+) -> ScoredDocument:
+    try:
+        if isinstance(asked, InlineDocument):
+            return asked.of(await analyse(asked.content, None, model, parsers))
+        held = await run_in_threadpool(store.get, asked.id)
+    except (DocumentError, NotFound) as error:
+        raise type(error)(f"{side}: {error}") from None
+    if held.model == model.version:
+        return held
+    return analysis.relabelled(held, await model.classify([p.text for p in held.passages]), model.version)

@@ -1,29 +1,76 @@
-"""Documents: a file in, its scored passages out."""
+"""Documents: a file in, its scored passages out; kept, found again and forgotten."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, UploadFile
-from pydantic import BaseModel, ValidationError, model_validator
+import asyncio
+import hashlib
+from contextlib import suppress
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile as Upload
+from starlette.datastructures import UploadFile
 
-from models.classifier import Classifier
+from labels.dataset import Kind
+from labels.passages import SEGMENTATION
 from service import analysis
-from service.api.dependencies import Model
-from service.api.problems import RESPONSES
-from service.errors import InvalidInput, UnsupportedBody
-from service.report import ScoredDocument
+from service.api import bodies
+from service.api.dependencies import CurrentModel, CurrentParsers, CurrentSettings, CurrentStore, Model
+from service.api.passages import bounded, day, next_page
+from service.api.problems import responses
+from service.api.security import READS, Admin, Scorer
+from service.errors import NotFound, TooLarge
+from service.parsing import Parsers
+from service.report import DocumentSummary, Metadata, Page, ScoredDocument
+from service.settings import Settings
+from service.store import DocumentFilter, Once
 
-router = APIRouter(prefix="/v1", tags=["documents"], responses=RESPONSES)
+router = APIRouter(prefix="/v1", tags=["documents"])
+EXAMPLE: dict[str, Any] = {
+    "text": "We are sorry that too many children waited for help. Two more teams begin in May.",
+    "title": "Our response to the inspection",
+    "council": "Tarnholme",
+    "published": "2026-05-04",
+    "kind": "council_release",
+}
 
 
-class InlineDocument(BaseModel):
-    """A document in the request itself: its text or its HTML, and a title if it has one."""
+class GivenMetadata(BaseModel):
+    """What the sender knows of a document; it takes the place of what the document says of itself."""
 
-    model_config = {"extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")
+    title: str | None = Field(default=None, max_length=1_000)
+    council: str | None = Field(default=None, max_length=200, description="The council that it is about.")
+    published: date | None = None
+    kind: Kind | None = Field(default=None, description="What sort of document it is.")
+    url: str | None = Field(default=None, max_length=2_000, pattern="^https?://", description="Where it was published.")
+    _day = field_validator("published", mode="before")(day)
+
+    @property
+    def metadata(self) -> Metadata:
+        return Metadata.model_validate(self, from_attributes=True)
+
+    def of(self, document: ScoredDocument) -> ScoredDocument:
+        """The document, with what is given of it in the place of what it says itself."""
+        return document.model_copy(update=self.metadata.model_dump(exclude_none=True))
+
+
+# The validator of InlineDocument, as a schema says it.
+_ONE_CONTENT: list[Any] = [
+    {"properties": {given: {"type": "string"}, other: {"type": "null"}}, "required": [given]}
+    for given, other in (("text", "html"), ("html", "text"))
+]
+
+
+class InlineDocument(GivenMetadata):
+    """A document in the request itself: its text or its HTML, and what is known of it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE], "oneOf": _ONE_CONTENT})
     text: str | None = None
     html: str | None = None
-    title: str | None = None
 
     @model_validator(mode="after")
     def _one_content(self) -> InlineDocument:
@@ -31,48 +78,149 @@ class InlineDocument(BaseModel):
             raise ValueError("exactly one of text and html must be given")
         return self
 
-    def scored(self, model: Classifier) -> ScoredDocument:
-        """The document, scored, under the title given. Raises DocumentError."""
-        document = analysis.analyse((self.html or self.text or "").encode(), model)
-        return document.model_copy(update={"title": self.title}) if self.title else document
+    @property
+    def content(self) -> bytes:
+        return (self.html or self.text or "").encode(errors="surrogatepass")
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            },
-            "application/json": {"schema": InlineDocument.model_json_schema()},
-        },
-    }
+class DocumentQuery(DocumentFilter):
+    """Which documents, and how many."""
+
+    _day = field_validator("since", "until", mode="before")(day)
+    cursor: str | None = Field(default=None, description="`next` of the page before.")
+    limit: int | None = Field(default=None, ge=1, description="The most items of the page; 20 where none is given.")
+
+
+_FORM = GivenMetadata.model_json_schema()
+_FORM["required"] = ["file"]
+# A form has no null: what is not known is left out, or empty.
+_FORM["properties"] = {"file": {"type": "string", "format": "binary"}} | {
+    name: {**schema, "anyOf": [{"const": ""}, schema["anyOf"][0]], "default": ""}
+    for name, schema in _FORM["properties"].items()
 }
+_BODY = bodies.documented(
+    {
+        "multipart/form-data": {"schema": _FORM},
+        "application/json": {"schema": InlineDocument.model_json_schema()},
+    }
+)
+_LINKS = {
+    name: {"operationId": f"{name}_document", "parameters": {"id": "$response.body#/id"}} for name in ("get", "delete")
+}
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern="^[!-~]+$",
+        description="A name of yours for this request: sent again, it has the same answer; with another body, a 422.",
+    ),
+]
+DocumentId = Annotated[str, Path(description="The id of a stored document.", examples=["9f86d081884c7d65"])]
 
 
-@router.post("/documents", openapi_extra=_BODY)
-async def score(request: Request, model: Model) -> ScoredDocument:
-    """Score a document: a file (multipart field `file`; PDF, DOCX, HTML, EML, Markdown or text), or JSON."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "multipart/form-data":
-        async with request.form(max_files=1) as form:
-            file = form.get("file")
-            if not isinstance(file, Upload | UploadFile):
-                raise InvalidInput("the form has no file in its field 'file'")
-            return await run_in_threadpool(analysis.analyse, await file.read(), model, file.filename or None)
-    if media_type in ("application/json", ""):
-        return await run_in_threadpool(_inline(await request.body()).scored, model)
-    raise UnsupportedBody(f"a body of type {media_type}: send multipart/form-data with a file, or application/json")
+@router.post(
+    "/documents",
+    operation_id="score_document",
+    summary="Score and keep a document",
+    openapi_extra=_BODY,
+    responses=responses(400, 409, 413, 415, 422) | {200: {"links": _LINKS}},
+)
+async def score(
+    request: Request,
+    owner: Scorer,
+    model: CurrentModel,
+    store: CurrentStore,
+    parsers: CurrentParsers,
+    settings: CurrentSettings,
+    idempotency_key: IdempotencyKey = None,
+) -> ScoredDocument:
+    """Score a document: a file (multipart field `file`; PDF, DOCX, HTML, EML, Markdown or text), or JSON.
+
+    The same content is one document however often it is sent; what is given of it the last time (title, council,
+    published, kind, url) holds.
+    """
+    content, path, given = await _sent(request, settings)
+    sha256 = hashlib.sha256(content).hexdigest()
+    once = None
+    if idempotency_key is not None:
+        asked = f"{sha256} {path} {given.model_dump_json(include=set(GivenMetadata.model_fields))}"
+        once = Once(owner=owner, key=idempotency_key, digest=hashlib.sha256(asked.encode()).hexdigest())
+        await run_in_threadpool(store.recall, once.owner, once.key, once.digest)
+    held = await run_in_threadpool(store.find, sha256)
+    if held is not None and (held.model, held.segmentation) == (model.version, SEGMENTATION):
+        with suppress(NotFound):  # deleted since
+            return await run_in_threadpool(store.update, held.id, given.metadata, path, once)
+    return await run_in_threadpool(store.put, given.of(await analyse(content, path, model, parsers)), once)
 
 
-def _inline(body: bytes) -> InlineDocument:
-    try:
-        return InlineDocument.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors()[0]
-        where = ".".join(map(str, found["loc"])) or "body"
-        raise InvalidInput(f"{where}: {found['msg']}") from None
+async def analyse(content: bytes, path: str | None, model: Model, parsers: Parsers) -> ScoredDocument:
+    """Read, cut and label a document. Raises DocumentError."""
+    parsed = await asyncio.wrap_future(parsers.submit(content, path))
+    return analysis.scored(parsed, await model.classify(parsed.texts), model.version)
+
+
+async def _sent(request: Request, settings: Settings) -> tuple[bytes, str | None, GivenMetadata]:
+    """The content of a document, its file's name, and what is known of it."""
+    match bodies.media_type(request):
+        case "multipart/form-data":
+            async with request.form(max_files=1, max_fields=len(GivenMetadata.model_fields)) as form:
+                fields: dict[str, Any] = {name: value for name, value in form.multi_items() if value != ""}
+                file = fields.pop("file", None)
+                if not isinstance(file, UploadFile):
+                    raise _missing("file", "the form has no file in its field 'file'")
+                try:
+                    given = GivenMetadata.model_validate(fields)
+                except ValidationError as error:
+                    found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+                    raise RequestValidationError(found) from None
+                return await file.read(), file.filename or None, given
+        case "application/json":
+            inline = await bodies.json(request, InlineDocument)
+            if len(inline.content) > settings.max_bytes:
+                raise TooLarge(f"the document has more than {settings.max_bytes:,} bytes (CANDOUR_MAX_BYTES)")
+            return inline.content, None, inline
+    raise bodies.refuse(request, "multipart/form-data with a file", "application/json")
+
+
+def _missing(field: str, detail: str) -> RequestValidationError:
+    return RequestValidationError([{"type": "missing", "loc": ("body", field), "msg": detail, "input": None}])
+
+
+@router.get(
+    "/documents",
+    operation_id="list_documents",
+    summary="Find stored documents",
+    responses=responses(413, 422) | {200: {"links": next_page("list_documents")}},
+    dependencies=[READS],
+)
+async def documents(
+    where: Annotated[DocumentQuery, Query()], store: CurrentStore, settings: CurrentSettings
+) -> Page[DocumentSummary]:
+    """Stored documents that match all that is given, the newest first, without their passages."""
+    return await run_in_threadpool(store.documents, where, where.cursor, bounded(where.limit, settings))
+
+
+@router.get(
+    "/documents/{id}",
+    operation_id="get_document",
+    summary="A stored document",
+    responses=responses(404, 422),
+    dependencies=[READS],
+)
+async def document(id: DocumentId, store: CurrentStore) -> ScoredDocument:  # noqa: A002
+    """A stored document, with its passages, as the model of that time labelled them."""
+    return await run_in_threadpool(store.get, id)
+
+
+@router.delete(
+    "/documents/{id}",
+    operation_id="delete_document",
+    summary="Forget a document",
+    status_code=204,
+    responses=responses(404, 422),
+)
+async def delete(id: DocumentId, store: CurrentStore, _: Admin) -> Response:  # noqa: A002
+    """Remove a document, its passages and their labels from the store."""
+    await run_in_threadpool(store.delete, id)
+    return Response(status_code=204)

@@ -1,24 +1,54 @@
-"""Alive and ready are two questions."""
+"""Alive, ready and counted: three questions."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Literal
 
-from service.api.dependencies import Model
-from service.api.problems import RESPONSES
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
-router = APIRouter(tags=["health"])
+from service.api.dependencies import CurrentMetrics, CurrentModel, CurrentStore
+from service.api.metrics import CONTENT_TYPE_LATEST
+from service.api.problems import responses
+from service.api.schemas import Ready
+from service.api.security import READS
+
+router = APIRouter(tags=["operations"])
+
+
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
 
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez")
-async def alive() -> dict[str, str]:
+@router.get("/livez", operation_id="alive", summary="Does the process answer?")
+async def alive() -> Alive:
     """The process answers."""
-    return {"status": "alive"}
+    return Alive()
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", responses={503: RESPONSES[503]})
-async def ready(model: Model) -> dict[str, str]:
-    """The model is loaded and warmed; its version."""
-    return {"status": "ready", "model": model.version}
+@router.get(
+    "/readyz",
+    operation_id="ready",
+    summary="Can it score?",
+    responses={503: responses()[503]},
+)
+async def ready(model: CurrentModel, store: CurrentStore) -> Ready:
+    """The model is loaded and warmed, and the store can be reached."""
+    await run_in_threadpool(store.check)
+    return Ready(model=model.version)
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Counts for Prometheus",
+    response_class=Response,
+    responses=responses() | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    dependencies=[READS],
+)
+async def metrics(found: CurrentMetrics) -> Response:
+    """Requests, latency, passages, tokens, what waits, the model's version, and how often each label was given."""
+    return Response(found.text(), media_type=CONTENT_TYPE_LATEST)

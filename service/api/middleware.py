@@ -2,13 +2,148 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.metrics import Metrics
+from service.api.problems import of, problem
+from service.errors import Saturated, TimedOut
+
+log = logging.getLogger("candour.api")
+NDJSON = "application/x-ndjson"
+_REQUEST_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
+# What asks whether the server lives must have an answer from one that has too much to do.
+UNBOUNDED = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+
+class Observed:
+    """Gives each request an id, counts it, logs it in one line, and answers what nobody foresaw without a trace."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        name = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        status = 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = name
+                if (loaded := scope["app"].state.classifier) is not None:
+                    headers["Candour-Model"] = loaded.version
+            await send(message)
+
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=name):
+            try:
+                await self._app(scope, receive, noted)
+            except Exception as error:
+                log.error("failed", extra={"method": scope["method"]}, exc_info=error)
+                if status:
+                    raise
+                answer = problem(500, "internal", "candour failed on this request; the server's log says how")
+                await answer(scope, receive, noted)
+            finally:
+                self._done(scope, status, time.perf_counter() - started)
+        return None
+
+    def _done(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unknown")
+        method = scope["method"] if scope.get("route") else "unknown"
+        self._metrics.answered(method, route, status, seconds)
+        level = logging.DEBUG if route in UNBOUNDED else logging.INFO
+        known = {"method": scope["method"], "route": route, "status": status, "milliseconds": round(1000 * seconds, 1)}
+        log.log(level, "answered", extra=known | {"key": scope.get("state", {}).get("key")})
+
+
+class InFlightLimit:
+    """At most `limit` requests are at work; one more is answered 503 at once, before its body is read."""
+
+    def __init__(self, app: ASGIApp, limit: int, metrics: Metrics) -> None:
+        self._app = app
+        self._limit = limit
+        self._working = 0
+        metrics.gauge("requests_in_flight", "Requests at work.", lambda: self._working)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in UNBOUNDED:
+            return await self._app(scope, receive, send)
+        if self._working >= self._limit:
+            error = Saturated(f"{self._limit:,} requests are at work, the most there may be (CANDOUR_MAX_REQUESTS)")
+            return await of(error)(scope, receive, send)
+        self._working += 1
+        try:
+            return await self._app(scope, receive, send)
+        finally:
+            self._working -= 1
+
+
+class TimeLimit:
+    """A request has `limit` seconds from its first byte to its answer's last; a stream may pause so long."""
+
+    def __init__(self, app: ASGIApp, limit: float) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        begun = False
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        stream = Headers(scope=scope).get("content-type", "").startswith(NDJSON)
+        try:
+            async with asyncio.timeout(self._limit) as clock:
+
+                @asynccontextmanager
+                async def restarted() -> AsyncIterator[None]:
+                    clock.reschedule(asyncio.get_running_loop().time() + self._limit)
+                    yield
+                    clock.reschedule(asyncio.get_running_loop().time() + self._limit)
+
+                async def received() -> Message:
+                    async with restarted():
+                        return await receive()
+
+                async def streamed(message: Message) -> None:
+                    async with restarted():
+                        await sent(message)
+
+                await self._app(scope, received if stream else receive, streamed if stream else sent)
+        except TimeoutError:
+            if begun or not clock.expired():
+                raise
+            error = TimedOut(f"the request took longer than {self._limit:g} seconds (CANDOUR_MAX_SECONDS)")
+            await of(error)(scope, receive, send)
+        return None
+
 
 class BodyLimit:
-    """Reading a body of more than `limit` bytes ends in a 413, whether or not the client says how long it is."""
+    """Reading a body of more than `limit` bytes ends in a 413, whether or not the client says how long it is.
+
+    A stream of lines may be of any length.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
@@ -26,19 +161,5 @@ class BodyLimit:
                 raise HTTPException(413, f"the body has more than {self._limit:,} bytes (CANDOUR_MAX_BYTES)")
             return message
 
-        await self._app(scope, counted if scope["type"] == "http" else receive, send)
-
-
-class ModelHeader:
-    """Every answer, an error too, names the version of the model in the header Candour-Model."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start" and (loaded := scope["app"].state.classifier) is not None:
-                MutableHeaders(scope=message)["Candour-Model"] = loaded.version
-            await send(message)
-
-        await self._app(scope, receive, named if scope["type"] == "http" else send)
+        stream = scope["type"] == "http" and Headers(scope=scope).get("content-type", "").startswith(NDJSON)
+        await self._app(scope, receive if stream or scope["type"] != "http" else counted, send)

@@ -1,50 +1,122 @@
-"""Passages: texts in, labels out."""
+"""Passages: texts in, labels out; and those of stored documents."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from starlette.concurrency import run_in_threadpool
 
 from models import explanation
-from service import analysis, batch
-from service.api.dependencies import CurrentSettings, Model
-from service.api.problems import RESPONSES
+from service import batch
+from service.api import bodies
+from service.api.dependencies import CurrentModel, CurrentSettings, CurrentStore, Model
+from service.api.lines import Lines, read
+from service.api.middleware import NDJSON
+from service.api.problems import responses
+from service.api.schemas import ClassifyResponse, LabelledClassification
+from service.api.security import READS, SCORES
 from service.errors import InvalidInput, TooLarge
-from service.report import Classification, Explanation
+from service.outputs import line
+from service.report import Classification, Failure, FoundPassage, Page
+from service.settings import Settings
+from service.store import PassageFilter
 
-router = APIRouter(prefix="/v1", tags=["passages"], responses=RESPONSES)
+router = APIRouter(prefix="/v1", tags=["passages"])
+EXAMPLE = "Visits to children were late in most of the cases we read."
+# Lines of a stream that go to the model together, where so many wait.
+CHUNK = 64
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class ClassifyRequest(BaseModel):
     """One passage, or a list of them."""
 
-    model_config = {"extra": "forbid"}
-    input: Annotated[str | list[str], Field(examples=["Visits to children were late in most of the cases we read."])]
-    explain: bool = Field(default=False, description="Say what carries each label; a pass of the model for every word.")
-
-
-class LabelledClassification(Classification):
-    """A classification, with every label of the model as on or off."""
-
-    labels: dict[str, bool] = Field(description="Every label, by axis and name (theme/thresholds), on or off.")
-    explanations: list[Explanation] | None = Field(
-        default=None, description="With explain: one for each label that is on; null for a text of more than 500 words."
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"input": [EXAMPLE], "explain": False}]})
+    input: str | list[str]
+    explain: StrictBool = Field(
+        default=False, description="Say what carries each label; a pass of the model for every word."
     )
 
 
-class ClassifyResponse(BaseModel):
-    """Results in the order of the input."""
+def day(value: object) -> object:
+    """Refuse what is no day as 2026-05-04 is one, for validators: Pydantic reads 0 and "0" as seconds since 1970."""
+    if value is None or (isinstance(value, str) and _DAY.fullmatch(value)):
+        return value
+    raise ValueError("a day is written as 2026-05-04")
 
-    model: str
-    results: list[LabelledClassification]
+
+class PassageQuery(PassageFilter):
+    """Which passages, and how many."""
+
+    _day = field_validator("since", "until", mode="before")(day)
+    cursor: str | None = Field(default=None, description="`next` of the page before.")
+    limit: int | None = Field(default=None, ge=1, description="The most items of the page; 20 where none is given.")
 
 
-@router.post("/classify", response_model_exclude_unset=True)
-def classify(request: ClassifyRequest, model: Model, settings: CurrentSettings) -> ClassifyResponse:
-    """Themes and stances of passages. A text longer than 90 words is read in windows, which are merged."""
-    texts = [request.input] if isinstance(request.input, str) else request.input
+_BODY = bodies.documented(
+    {
+        "application/json": {"schema": ClassifyRequest.model_json_schema()},
+        NDJSON: {
+            "schema": {"type": "string", "description": 'A line each: {"id": text or number, "text": text}'},
+            "example": f'{{"id": 1, "text": "{EXAMPLE}"}}\n',
+        },
+    }
+)
+_STREAM = {
+    NDJSON: {
+        "schema": {
+            "type": "string",
+            "description": 'A line for each line, in order: the labels with the id, or {"id", "line", "error"}.',
+        }
+    }
+}
+
+
+@router.post(
+    "/classify",
+    operation_id="classify",
+    summary="Label passages",
+    response_model=ClassifyResponse,
+    response_model_exclude_unset=True,
+    openapi_extra=_BODY,
+    responses=responses(400, 413, 415, 422) | {200: {"description": "Labels, in order.", "content": _STREAM}},
+    dependencies=[SCORES],
+)
+async def classify(request: Request, model: CurrentModel, settings: CurrentSettings) -> ClassifyResponse | Response:
+    """Themes and stances of passages. A text longer than 90 words is read in windows, which are merged.
+
+    Sent as lines of JSON (`application/x-ndjson`), passages are answered line by line while they come, however many
+    there are; a bad line is answered by an error in its place. Read the answer while you send: a server whose answer
+    is not read stops reading.
+    """
+    match bodies.media_type(request):
+        case "application/json":
+            return await _classified(await bodies.json(request, ClassifyRequest), model, settings)
+        case "application/x-ndjson":
+            return Lines(_stream(request, model.streaming(), settings))
+    raise bodies.refuse(request, "application/json", NDJSON)
+
+
+async def _classified(asked: ClassifyRequest, model: Model, settings: Settings) -> ClassifyResponse:
+    texts = [asked.input] if isinstance(asked.input, str) else asked.input
+    checked(texts, settings)
+    if asked.explain and (words := sum(map(explanation.words, texts))) > settings.max_explained_words:
+        limit = f"the limit is {settings.max_explained_words:,} with explain (CANDOUR_MAX_EXPLAINED_WORDS)"
+        raise TooLarge(f"the inputs have {words:,} words together; {limit}")
+    found = await model.classify(texts)
+    why: list[dict[str, Any]] = [{} for _ in texts]
+    if asked.explain:
+        why = [{"explanations": item} for item in await model.explain(texts)]
+    return ClassifyResponse(model=model.version, results=[_labelled(*both) for both in zip(found, why, strict=True)])
+
+
+def checked(texts: list[str], settings: Settings) -> None:
+    """Raise TooLarge or InvalidInput where texts are not what one call may hold."""
     if len(texts) > settings.max_items:
         raise TooLarge(f"{len(texts):,} inputs; the limit is {settings.max_items:,} (CANDOUR_MAX_ITEMS)")
     if (total := sum(map(len, texts))) > settings.max_call_characters:
@@ -55,17 +127,44 @@ def classify(request: ClassifyRequest, model: Model, settings: CurrentSettings) 
             batch.checked(text, settings.max_characters)
         except InvalidInput as error:
             raise InvalidInput(f"input {position}: {error}") from None
-    if request.explain and (words := sum(map(explanation.words, texts))) > settings.max_explained_words:
-        limit = f"the limit is {settings.max_explained_words:,} with explain (CANDOUR_MAX_EXPLAINED_WORDS)"
-        raise TooLarge(f"the inputs have {words:,} words together; {limit}")
-    found = analysis.classify(texts, model)
-    why: list[dict[str, Any]] = [{} for _ in texts]
-    if request.explain:
-        why = [{"explanations": item} for item in analysis.explain(texts, model)]
-    return ClassifyResponse(model=model.version, results=[_labelled(*both) for both in zip(found, why, strict=True)])
 
 
 def _labelled(found: Classification, why: dict[str, Any]) -> LabelledClassification:
     on = {f"theme/{name}": name in found.themes for name in found.scores.themes}
     on |= {f"stance/{name}": name in found.stances for name in found.scores.stances}
     return LabelledClassification(labels=on, **why, **dict(found))
+
+
+async def _stream(request: Request, model: Model, settings: Settings) -> AsyncIterator[bytes]:
+    async for chunk in read(request, CHUNK, longest=batch.longest_line(settings.max_characters)):
+        rows = [batch.row(number, content, settings.max_characters) for number, content in chunk]
+        found = await model.classify([row[1] for row in rows if not isinstance(row, Failure)])
+        yield "".join(map(line, batch.labelled(rows, found))).encode()
+
+
+def next_page(operation: str) -> dict[str, Any]:
+    """The link from a page to the next one, for the documentation of a listing."""
+    return {"next": {"operationId": operation, "parameters": {"cursor": "$response.body#/next"}}}
+
+
+@router.get(
+    "/passages",
+    operation_id="find_passages",
+    summary="Search the passages of stored documents",
+    responses=responses(413, 422) | {200: {"links": next_page("find_passages")}},
+    dependencies=[READS],
+)
+async def passages(
+    where: Annotated[PassageQuery, Query()], store: CurrentStore, settings: CurrentSettings
+) -> Page[FoundPassage]:
+    """Passages that match all that is given: those of the newest document first, in its order."""
+    return await run_in_threadpool(store.passages, where, where.cursor, bounded(where.limit, settings))
+
+
+def bounded(limit: int | None, settings: Settings) -> int:
+    """The limit of a page, as asked for. Raises TooLarge."""
+    if limit is None:
+        return min(20, settings.max_listed)
+    if limit > settings.max_listed:
+        raise TooLarge(f"limit is {limit:,}; the most is {settings.max_listed:,} (CANDOUR_MAX_LISTED)")
+    return limit

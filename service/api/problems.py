@@ -2,73 +2,115 @@
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from service import errors
+from service.api.schemas import Fault, ProblemDetails
 
-log = logging.getLogger("candour.api")
 MEDIA_TYPE = "application/problem+json"
+# What a client may do about a saturated server: ask again after so many seconds.
+RETRY_AFTER = 1
 STATUS: dict[type[errors.CandourError], int] = {
+    errors.MalformedRequest: 400,
+    errors.Unauthorised: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.UnsupportedDocument: 415,
     errors.UnsupportedBody: 415,
-    errors.NotReady: 503,
+    errors.RateLimited: 429,
+    errors.Unavailable: 503,
     errors.CandourError: 422,
 }
-
-
-class ProblemDetails(BaseModel):
-    """RFC 9457. type is stable; `errors` names the places in the request that were wrong."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[dict[str, Any]] | None = None
-
-
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDetails, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
-    for status in (400, 413, 415, 422, 503)
+MEANING = {
+    400: "The request is not what it says it is, such as JSON that is none.",
+    401: "No key, or one that is not known.",
+    403: "The key has not the scope that this needs.",
+    404: "There is none of that id.",
+    409: "Another request with the same Idempotency-Key is still at work.",
+    413: "More than a limit of the settings allows; the answer names the limit.",
+    415: "A type of body or document that candour does not read.",
+    422: "The request has not the form it must have, or holds nothing that could be scored.",
+    429: "More requests than the key may make; Retry-After says when the next may come.",
+    503: "Not ready, or saturated; Retry-After says when to ask again.",
 }
 
 
-def problem(status: int, type_: str, detail: str, **more: Any) -> JSONResponse:
-    body = ProblemDetails(type=type_, title=HTTPStatus(status).phrase, status=status, detail=detail, **more)
-    headers = {"Retry-After": "1"} if status in (429, 503) else None
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that an operation may answer with, for its documentation; with those of every operation."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    return {
+        status: {"model": ProblemDetails, "description": MEANING[status], "content": {MEDIA_TYPE: schema}}
+        for status in sorted({*statuses, 401, 403, 429, 503})
+    }
+
+
+def problem(
+    status: int, type_: str, detail: str, *, faults: list[Fault] | None = None, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    title = HTTPStatus(status).phrase
+    body = ProblemDetails(type=type_, title=title, status=status, detail=detail, error=detail, errors=faults)
     return JSONResponse(body.model_dump(exclude_none=True), status, media_type=MEDIA_TYPE, headers=headers)
 
 
+def of(error: errors.CandourError) -> JSONResponse:
+    """A domain error as an answer."""
+    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+    headers = {}
+    if isinstance(error, errors.Unauthorised):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.RateLimited | errors.Unavailable):
+        headers["Retry-After"] = str(error.retry_after if isinstance(error, errors.RateLimited) else RETRY_AFTER)
+    return problem(status, error.type, str(error), headers=headers)
+
+
 def install(app: FastAPI) -> None:
-    """Map every error that a request can end in. What nobody foresaw is logged whole and answered without a trace."""
+    """Map every error that a request can end in. What nobody foresaw is for the middleware."""
 
     @app.exception_handler(errors.CandourError)
-    async def _domain(_: Request, error: errors.CandourError) -> JSONResponse:
-        status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
-        return problem(status, error.type, str(error))
+    async def _domain(_: Request, error: errors.CandourError) -> Response:
+        return of(error)
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = [{"where": list(e["loc"]), "detail": e["msg"]} for e in error.errors()]
-        return problem(422, "invalid-request", "the request does not have the form that it must have", errors=found)
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()
+        if any(one["type"] == "json_invalid" for one in found):
+            return of(errors.MalformedRequest(f"the body is not JSON: {found[0]['ctx']['error']}"))
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if any(one["loc"] == ("body",) for one in found) and media_type not in ("", "application/json"):
+            return of(errors.UnsupportedBody(f"a body of type {media_type}: send application/json"))
+        faults = [Fault(where=list(one["loc"]), detail=one["msg"]) for one in found]
+        detail = "the request does not have the form that it must have"
+        return problem(422, "invalid-request", detail, faults=faults)
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
-        type_ = errors.TooLarge.type if status == 413 else status.phrase.lower().replace(" ", "-")
-        answer = problem(status, type_, str(error.detail))
-        answer.headers.update(error.headers or {})
-        return answer
+        types = {400: errors.MalformedRequest.type, 404: errors.NotFound.type, 413: errors.TooLarge.type}
+        type_ = types.get(status, status.phrase.lower().replace(" ", "-"))
+        headers = dict(error.headers or {})
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = _allowed(request)
+        return problem(status, type_, str(error.detail), headers=headers)
 
-    @app.exception_handler(Exception)
-    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return problem(500, "internal", "candour failed on this request; the server's log says how")
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # nobody reads it; the log counts it
+
+
+def _allowed(request: Request) -> str:
+    """The methods of a path, for the header Allow, in which the framework names those of one route alone."""
+    app: FastAPI = request.app
+    scopes = [{**request.scope, "method": method} for method in ("DELETE", "GET", "HEAD", "POST")]
+    return ", ".join(
+        scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+    )

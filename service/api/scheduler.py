@@ -1,0 +1,64 @@
+"""Runs the model for requests: off the event loop, on as many threads as it has cores, and fairly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect
+
+from models.network import BATCH
+
+T = TypeVar("T")
+Gone = Callable[[], Awaitable[bool]]
+
+
+class Scheduler:
+    """Cuts each request's texts into slices, and gives every request that waits its turn after each slice.
+
+    So a small request waits for slices of a large one and not for all of it, and the rest of a request whose client has
+    left, or whose time is over, is never run. `waiting`: slices that have no thread yet.
+    """
+
+    def __init__(self, threads: int = 0) -> None:
+        self._lanes = threads or os.cpu_count() or 1
+        self._executor = ThreadPoolExecutor(self._lanes, thread_name_prefix="model")
+        self._slots = asyncio.Semaphore(self._lanes)
+        self.waiting = 0
+
+    async def run(
+        self, task: Callable[[Sequence[str]], list[T]], texts: Sequence[str], gone: Gone, size: int = BATCH
+    ) -> list[T]:
+        """What `task` makes of texts, given it in slices of `size`. Raises ClientDisconnect once `gone` says so."""
+        slices = [texts[first : first + size] for first in range(0, len(texts), size)]
+        results: list[list[T]] = [[] for _ in slices]
+        ahead = iter(enumerate(slices))
+
+        async def lane() -> None:
+            for position, part in ahead:
+                self.waiting += 1
+                try:
+                    await self._slots.acquire()
+                finally:
+                    self.waiting -= 1
+                try:
+                    if position and await gone():
+                        raise ClientDisconnect
+                    results[position] = await asyncio.get_running_loop().run_in_executor(self._executor, task, part)
+                finally:
+                    self._slots.release()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._lanes, len(slices))):
+                    group.create_task(lane())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [result for part in results for result in part]
+
+    def close(self) -> None:
+        """Wait for the slices that run."""
+        self._executor.shutdown()
