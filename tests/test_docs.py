@@ -1,10 +1,18 @@
 """What the README says is what the code does."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from labels import taxonomy
 from service.settings import Settings
+from tests.service.serving import served
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +32,40 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for name, field in fields.items():
         if name != "store":  # a path of this machine
             assert documented[f"CANDOUR_{name.upper()}"][0] == f"`{field.default}`"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(Settings(database=f"sqlite:///{tmp_path_factory.mktemp('docs')}/candour.db")) as url:
+        yield url
+
+
+def example(language: str) -> str:
+    """The first block after the comment that marks the examples of a language."""
+    return README.split(f"<!-- {language} -->\n")[1].split("```")[1].split("\n", 1)[1]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_shell_examples_answer(url: str) -> None:
+    commands = [command.strip() for line in example("shell").splitlines() for command in line.split("; curl")]
+    assert len(commands) >= 10
+    for command in commands:
+        whole = command if command.startswith(("curl", "printf")) else f"curl {command}"
+        ran = subprocess.run(
+            ["bash", "-c", whole.replace("curl -s", "curl -sS --fail-with-body")],
+            cwd=ROOT, env=os.environ | {"URL": url}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert ran.returncode == 0 and ran.stdout, (whole, ran.stdout, ran.stderr)
+
+
+def test_the_python_example_runs(url: str) -> None:
+    code = example("python").replace("http://127.0.0.1:8000", url)
+    assert url in code
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    printed = ran.stdout.splitlines()
+    assert "apologetic" in printed[0] and printed[1].startswith("The report criticises")
+    assert sum("error=" in line for line in printed) == 1
 
 
 def test_every_label_is_in_the_table_of_labels_and_in_the_guide() -> None:
