@@ -26,11 +26,11 @@ def scored(parsed: Parsed, labels: Sequence[Classification], version: str) -> Sc
         for passage, found in zip(parsed.passages, labels, strict=True)
     ]
     document = parsed.document
+    said = {"title": document.title, "published": document.published}
     return ScoredDocument(
+        **said | parsed.metadata.model_dump(exclude_none=True),
         id=parsed.sha256[:16],
         path=parsed.path,
-        title=document.title,
-        published=document.published,
         media_type=document.media_type,
         pages=document.pages,
         sha256=parsed.sha256,

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import stat
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydantic import ValidationError
+
 from models.classifier import Classifier
 from service import analysis
-from service.errors import DocumentError, InvalidInput, TooLarge, Unreadable
-from service.report import Classification, ExplainedRow, Failure, Problem, Row, ScoredDocument
+from service.errors import DocumentError, InvalidInput, InvalidMetadata, TooLarge, Unreadable
+from service.parsing import Parsed, Parsers
+from service.report import Classification, ExplainedRow, Failure, Metadata, Problem, Row, ScoredDocument
 
 log = logging.getLogger("candour.batch")
+# Files read ahead of the model, their bytes, and passages that it is given together.
+AHEAD, AHEAD_BYTES, TOGETHER = 16, 100_000_000, 256
+# The ending of a file that says what is known of the document beside it.
+METADATA = ".meta.json"
 # Lines classified at a time: enough to sort by length, few enough to hold.
 CHUNK = 1024
 # The same where each is explained, and costs some sixty passes of the network.
@@ -28,13 +37,20 @@ EXPLAINED_CHUNK = 16
 
 @dataclass
 class Tally:
-    """What a run did, and where its time went (seconds)."""
+    """What a run did, and where its time went: seconds of the model, and of waiting for documents to be read.
+    known: documents that were not scored again.
+    """
 
+    known: int = 0
     documents: int = 0
     passages: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    parsing: float = 0.0
+    waiting: float = 0.0
     model: float = 0.0
+
+    @property
+    def done(self) -> int:
+        return self.known + self.documents + self.failed
 
     @property
     def failed(self) -> int:
@@ -44,14 +60,15 @@ class Tally:
 def find(paths: Sequence[Path], leave: Collection[Path] = ()) -> list[Path]:
     """The files to score, each once: those named, and all in named folders and below, sorted.
 
-    Hidden files and folders are left out, links to folders are not followed, and neither is what stands in `leave`. A
-    folder that cannot be listed, and a link to nothing, are in the list: scoring them says what is wrong.
+    Hidden files and folders are left out, and so are metadata (.meta.json) and what stands in `leave` or in a folder
+    there; links to folders are not followed. A folder that cannot be listed, and a link to nothing, are in the list:
+    scoring them says what is wrong.
     """
     left = {_resolved(path) for path in leave}
     found: dict[Path, Path] = {}
     for path in paths:
         for file in _inside(path) if _is_folder(path) else [path]:
-            if (resolved := _resolved(file)) not in left:
+            if (resolved := _resolved(file)) not in left and left.isdisjoint(resolved.parents):
                 found.setdefault(resolved, file)
     return list(found.values())
 
@@ -64,7 +81,7 @@ def _inside(folder: Path) -> list[Path]:
 
     for root, folders, names in os.walk(folder, onerror=unlisted):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(root, name) for name in names if not name.startswith(".")]
+        found += [Path(root, name) for name in names if not name.startswith(".") and not name.endswith(METADATA)]
     return sorted(found)
 
 
@@ -83,27 +100,97 @@ def _resolved(path: Path) -> Path:
 
 
 def score(
-    files: Iterable[Path], classifier: Classifier, tally: Tally, max_bytes: int
+    files: Iterable[Path],
+    classifier: Classifier,
+    parsers: Parsers,
+    tally: Tally,
+    max_bytes: int,
+    known: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[ScoredDocument | Failure]:
-    """The result of each file, in order: a scored document, or why there is none."""
-    for path in files:
-        name = os.fsencode(path).decode("utf-8", "replace")
+    """The result of each file, in order: a scored document, or why there is none. A known one has no result.
+
+    While the model labels the passages of some documents, together, so that all cores have work, the next ones are
+    read. known: whether a content need not be scored, given its sha256. What is known of a document beside its text is
+    taken from the file PATH.meta.json, where there is one.
+    """
+    ahead, window, held = iter(files), deque[_Reading](), 0
+    chunk: list[Parsed | Failure] = []
+    while True:
+        while len(window) < AHEAD and held < AHEAD_BYTES and (path := next(ahead, None)) is not None:
+            if reading := _begun(path, parsers, max_bytes, known):
+                window.append(reading)
+                held += reading.size
+            else:
+                tally.known += 1
+        if not window:
+            break
+        reading = window.popleft()
+        held -= reading.size
         started = time.perf_counter()
+        chunk.append(reading.outcome())
+        tally.waiting += time.perf_counter() - started
+        if sum(len(found.passages) for found in chunk if isinstance(found, Parsed)) >= TOGETHER:
+            yield from _scored(chunk, classifier, tally)
+            chunk = []
+    yield from _scored(chunk, classifier, tally)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A file that is being read, or that could not be."""
+
+    name: str
+    size: int
+    found: Future[Parsed] | Failure
+    metadata: Metadata
+
+    def outcome(self) -> Parsed | Failure:
+        if isinstance(self.found, Failure):
+            return self.found
         try:
-            parsed = analysis.parse(_bytes(path, max_bytes), name)
+            return replace(self.found.result(), metadata=self.metadata)
         except Exception as error:
-            failure = _failure(name, error)
-            tally.failures[failure.error.type] += 1
-            yield failure
-            continue
-        finally:
-            tally.parsing += time.perf_counter() - started
-        started = time.perf_counter()
-        document = analysis.score(parsed, classifier)
-        tally.model += time.perf_counter() - started
-        tally.documents += 1
-        tally.passages += len(document.passages)
-        yield document
+            return _failure(self.name, error)
+
+
+def _begun(path: Path, parsers: Parsers, max_bytes: int, known: Callable[[str], bool]) -> _Reading | None:
+    """Have a file read; None where its content is known."""
+    name = os.fsencode(path).decode("utf-8", "replace")
+    try:
+        data = _bytes(path, max_bytes)
+        if known(hashlib.sha256(data).hexdigest()):
+            return None
+        return _Reading(name, len(data), parsers.submit(data, name), _metadata(path))
+    except DocumentError as error:
+        return _Reading(name, 0, _failure(name, error), Metadata())
+
+
+def _metadata(path: Path) -> Metadata:
+    beside = path.with_name(path.name + METADATA)
+    try:
+        return Metadata.model_validate_json(beside.read_bytes())
+    except FileNotFoundError:
+        return Metadata()
+    except OSError as error:
+        raise InvalidMetadata(f"{beside.name} cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(map(str, found["loc"])) or "it"
+        raise InvalidMetadata(f"{beside.name}: {where}: {found['msg']}") from error
+
+
+def _scored(chunk: list[Parsed | Failure], classifier: Classifier, tally: Tally) -> Iterator[ScoredDocument | Failure]:
+    started = time.perf_counter()
+    labels = iter(analysis.classify([t for p in chunk if isinstance(p, Parsed) for t in p.texts], classifier))
+    tally.model += time.perf_counter() - started
+    for found in chunk:
+        if isinstance(found, Failure):
+            tally.failures[found.error.type] += 1
+            yield found
+        else:
+            tally.documents += 1
+            tally.passages += len(found.passages)
+            yield analysis.scored(found, list(islice(labels, len(found.passages))), classifier.version)
 
 
 def _failure(path: str, error: Exception) -> Failure:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,11 +17,11 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from labels import taxonomy
 from labels.dataset import DatasetError
 from labels.files import replacing
+from labels.passages import SEGMENTATION
 from labels.taxonomy import TaxonomyError
 from models import classifier
 from models.classifier import Classifier
@@ -27,9 +29,11 @@ from models.manifest import ArtefactError
 from service import batch, compare, keys_cli, labels_cli, outputs, render
 from service.batch import Tally
 from service.errors import CandourError
+from service.outputs import Output
+from service.parsing import Limits, Parsers
 from service.report import Failure
 from service.settings import Settings
-from service.store import Store
+from service.store import opened
 
 SOME_FAILED = 3
 # What `candour serve` gives the requests that it has taken when it is told to stop.
@@ -54,8 +58,8 @@ def _apart(output: Path | None, *inputs: Path) -> None:
 
 
 def _known(path: Path | None) -> Path | None:
-    if path is not None and path.suffix.lower() not in outputs.FORMATS:
-        raise typer.BadParameter(f"{path}: the ending must be one of {', '.join(outputs.FORMATS)}")
+    if path is not None and path.suffix.lower() not in outputs.ENDINGS:
+        raise typer.BadParameter(f"{path}: the ending must be one of {', '.join(outputs.ENDINGS)}")
     return path
 
 
@@ -67,30 +71,52 @@ def score(
     paths: Annotated[list[Path], typer.Argument(help="Documents, or folders of them (PDF, DOCX, HTML, EML, text).")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", callback=_known, help="A .jsonl, .csv or .parquet file. Without: a table."),
+        typer.Option(
+            "--output",
+            "-o",
+            callback=_known,
+            help="A .jsonl or .csv file, or a .parquet folder; what is there is kept.",
+        ),
     ] = None,
+    store: Annotated[bool, typer.Option("--store", help="Keep results in the store (CANDOUR_DATABASE).")] = False,
+    rescore: Annotated[
+        bool, typer.Option("--rescore", help="Score anew what another model, or another cut of passages, has scored.")
+    ] = False,
+    bom: Annotated[
+        bool, typer.Option("--bom", help="Begin a new CSV file with the mark by which Excel knows UTF-8.")
+    ] = False,
     model: ModelOption = None,
 ) -> None:
-    """Score documents: each is cut into passages, and each passage gets its themes and stances."""
+    """Score documents: each is cut into passages, and each passage gets its themes and stances.
+
+    With --output or --store, what was scored before is not scored again, and a run that was cut off goes on where it
+    was. Without either, results are shown as tables.
+    """
     settings = Settings()
     tally, started = Tally(), time.perf_counter()
     loaded = _load(settings, model)
     files = batch.find(paths, [output, outputs.errors_of(output)] if output else [])
     if not files:
         log.print(f"candour: no file in {', '.join(map(str, paths))}", markup=False)
-    results = batch.score(_progress(files), loaded, tally, settings.max_bytes)
-    names = [output.key.partition("/") for output in loaded.manifest.outputs]
-    if output is None:
-        console = Console(highlight=False)
-        for result in results:
-            render.document(console, result)
-    else:
-        themes = [name for axis, _, name in names if axis == "theme"]
-        stances = [name for axis, _, name in names if axis == "stance"]
-        with outputs.writer(output, themes, stances) as write:
-            for result in results:
-                write(result)
-    render.tally(log, tally, time.perf_counter() - started, loaded.version)
+    with ExitStack() as stack:
+        held: list[Output] = []
+        if output is not None:
+            names = [found.key.partition("/") for found in loaded.manifest.outputs]
+            themes = [name for axis, _, name in names if axis == "theme"]
+            stances = [name for axis, _, name in names if axis == "stance"]
+            held.append(stack.enter_context(outputs.opened(output, themes, stances, bom)))
+        if store:
+            held.append(outputs.Stored(stack.enter_context(opened(settings.database))))
+        news = outputs.News(held, outputs.version_of(loaded.version, SEGMENTATION), rescore)
+        parsers = stack.enter_context(_parsers(settings))
+        with render.progress(log, tally, len(files)) as advance:
+            for result in batch.score(files, loaded, parsers, tally, settings.max_bytes, news.is_known):
+                for one in held:
+                    one.write(result)
+                if output is None and (not store or isinstance(result, Failure)):
+                    render.document(log if store else Console(highlight=False), result)
+                advance()
+    render.tally(log, tally, news.outdated, time.perf_counter() - started, loaded.version)
     raise typer.Exit(SOME_FAILED if tally.failed else 0)
 
 
@@ -140,7 +166,8 @@ def compare_(
     _apart(output, report, response)
     settings = Settings()
     loaded = _load(settings, model)
-    results = list(batch.score([report, response], loaded, Tally(), settings.max_bytes))
+    with _parsers(settings) as parsers:
+        results = list(batch.score([report, response], loaded, parsers, Tally(), settings.max_bytes))
     for result in results:
         if isinstance(result, Failure):
             log.print(f"candour: {result.path}: {result.error.detail}", style="red", markup=False, soft_wrap=True)
@@ -176,6 +203,8 @@ def serve(
     settings = Settings()
     logs.configure()
     try:
+        # When all is finished, uvicorn raises the signal that stopped it again; to be told to stop is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         uvicorn.run(
             create_app(settings),
             host=_bound(host or settings.host, settings),
@@ -189,10 +218,8 @@ def serve(
 
 def _bound(host: str, settings: Settings) -> str:
     """The address to bind: this machine's own while there are no keys."""
-    store = Store(settings.database)
-    store.upgrade()
-    safe = store.has_keys()
-    store.close()
+    with opened(settings.database) as store:
+        safe = store.has_keys()
     if safe:
         return host
     local = host if host == "localhost" or _is_loopback(host) else "127.0.0.1"
@@ -238,11 +265,9 @@ def _load(settings: Settings, model: str | None) -> Classifier:
     return classifier.load(model or settings.model, settings.store, settings.threads)
 
 
-def _progress(files: list[Path]) -> Iterator[Path]:
-    """The files, with a bar on a terminal and nothing in a pipe."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=log, disable=not log.is_terminal, transient=True) as bar:
-        yield from bar.track(files, description="scoring")
+def _parsers(settings: Settings) -> Parsers:
+    limits = Limits(settings.max_parse_seconds, settings.max_parse_memory, settings.max_pages)
+    return Parsers(settings.threads or os.cpu_count() or 1, limits)
 
 
 @contextmanager

@@ -59,6 +59,24 @@ class Unreadable(DocumentError):
     type = "unreadable"
 
 
+class InvalidMetadata(DocumentError):
+    """The file beside a document that says what is known of it cannot be read."""
+
+    type = "invalid-metadata"
+
+
+class OutputError(CandourError):
+    """Results that cannot be written where they should go."""
+
+
+class NotAnOutput(OutputError):
+    type = "not-an-output"
+
+
+class OutputInUse(OutputError):
+    type = "output-in-use"
+
+
 class InvalidInput(CandourError):
     """A text or request that cannot be classified."""
 
@@ -141,3 +159,9 @@ class StoreError(Unavailable):
     """The store of documents cannot be reached, or is not of this candour."""
 
     type = "store"
+
+
+class CollectError(CandourError):
+    """Why collecting cannot begin: sources that are not right, or a folder that another run is at work in."""
+
+    type = "collect"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -12,7 +10,7 @@ from rich.table import Table
 
 from service.keys import Scope
 from service.settings import Settings
-from service.store import Store
+from service.store import opened
 
 keys_app = typer.Typer(help="Keys of the HTTP API, in the store of CANDOUR_DATABASE.", no_args_is_help=True)
 log = Console(stderr=True, highlight=False)
@@ -24,7 +22,7 @@ def create(
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated. admin may do everything.")],
 ) -> None:
     """Make a key, and print it: the only time that it can be seen."""
-    with _store() as store:
+    with opened(Settings().database) as store:
         key, token = store.create_key(name, scope)
     typer.echo(token)
     log.print(
@@ -35,7 +33,7 @@ def create(
 @keys_app.command("list")
 def list_() -> None:
     """List the keys, with those that were revoked."""
-    with _store() as store:
+    with opened(Settings().database) as store:
         found = store.keys()
     table = Table("id", "name", "begins", "scopes", "created", "revoked", box=None)
     for key in found:
@@ -49,16 +47,6 @@ def list_() -> None:
 @keys_app.command(epilog="Example:  [bold]candour keys revoke 3f2a9c1b[/bold]")
 def revoke(id: Annotated[str, typer.Argument(help="The key's id, of `candour keys list`.")]) -> None:  # noqa: A002
     """Revoke a key: from the next request on it opens nothing."""
-    with _store() as store:
+    with opened(Settings().database) as store:
         key = store.revoke_key(id)
     log.print(f"candour: key {key.id} for {key.name} is revoked", markup=False)
-
-
-@contextmanager
-def _store() -> Iterator[Store]:
-    store = Store(Settings().database)
-    try:
-        store.upgrade()
-        yield store
-    finally:
-        store.close()

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -23,6 +23,7 @@ from labels.passages import Passage
 from service import documents
 from service.documents import Document
 from service.errors import DocumentError, TooComplex
+from service.report import Metadata
 
 # What a worker ends with when it has no memory left to say anything.
 _OUT_OF_MEMORY = 66
@@ -31,12 +32,16 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Parsed:
-    """A document that was read and cut into passages, before the model has seen it."""
+    """A document that was read and cut into passages, before the model has seen it.
+
+    metadata: what is known of it otherwise, and takes the place of what it says of itself.
+    """
 
     path: str | None
     sha256: str
     document: Document
     passages: list[Passage]
+    metadata: Metadata = field(default_factory=Metadata)
 
     @property
     def texts(self) -> list[str]:

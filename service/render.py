@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +17,8 @@ from service.compare import Comparison
 from service.report import Failure, ScoredDocument
 
 NONE = "none"
+# Seconds of a run without a word, where there is no terminal.
+UNTOLD = 5
 
 
 def document(console: Console, result: ScoredDocument | Failure) -> None:
@@ -62,12 +70,39 @@ def _matrix(result: ScoredDocument) -> Table:
     return table
 
 
-def tally(console: Console, counted: Tally, seconds: float, model: str) -> None:
+def tally(console: Console, counted: Tally, outdated: int, seconds: float, model: str) -> None:
     """The last lines of a run: what was scored, what failed and why, and where the time went."""
     console.print(
-        f"documents {counted.documents}, passages {counted.passages}, failed {counted.failed}, seconds {seconds:.1f} "
-        f"(model {counted.model:.1f}, reading {counted.parsing:.1f}), model {model}",
+        f"documents {counted.documents}, passages {counted.passages}, failed {counted.failed}, known {counted.known}, "
+        f"seconds {seconds:.1f} (model {counted.model:.1f}, waiting for reading {counted.waiting:.1f}), model {model}",
         soft_wrap=True,
     )
     for reason, count in counted.failures.most_common():
         console.print(f"  failed, {reason}: {count}")
+    if outdated:
+        console.print(f"  scored by another model and left so: {outdated} (--rescore scores them anew)")
+
+
+@contextmanager
+def progress(console: Console, counted: Tally, total: int) -> Iterator[Callable[[], None]]:
+    """A function to call after each result: it shows how far a run is, and when it will be done.
+
+    On a terminal as a bar, elsewhere, in a run of more than UNTOLD seconds, as a line each tenth of the way. What is left is reckoned from the whole run so
+    far: the last few documents say little of the next ones.
+    """
+    started, shown = time.perf_counter(), 0
+    columns = (TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("scoring", total=total)
+
+        def advance() -> None:
+            nonlocal shown
+            seconds = (time.perf_counter() - started) * (total / counted.done - 1)
+            text = f"{counted.done} of {total} documents, about {timedelta(seconds=round(seconds))} left"
+            bar.update(task, completed=counted.done, description=text)
+            tenth = 10 * counted.done // total
+            if not console.is_terminal and tenth > shown and time.perf_counter() - started > UNTOLD:
+                shown = tenth
+                console.print(f"candour: {text}", markup=False, soft_wrap=True)
+
+        yield advance

@@ -359,6 +359,13 @@ class Store:
         with _transaction(self._reads) as session:
             return _read(session, DocumentRow.id == sha256[:16], DocumentRow.sha256 == sha256)
 
+    def version(self, sha256: str) -> tuple[str, str] | None:
+        """The model and segmentation of what is stored of these bytes; None where nothing is."""
+        query = select(DocumentRow.model, DocumentRow.segmentation)
+        with _transaction(self._reads) as session:
+            found = session.execute(query.where(DocumentRow.id == sha256[:16], DocumentRow.sha256 == sha256)).first()
+            return (found.model, found.segmentation) if found else None
+
     def get(self, id: str) -> ScoredDocument:  # noqa: A002
         """The document with this id. Raises NotFound."""
         with _transaction(self._reads) as session:
@@ -450,6 +457,17 @@ class Store:
         """Whether a key was ever made, revoked or not."""
         with _transaction(self._reads) as session:
             return session.scalar(select(KeyRow.id).limit(1)) is not None
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Store]:
+    """The store of a URL, with its schema, closed after the block. Raises StoreError."""
+    store = Store(url)
+    try:
+        store.upgrade()
+        yield store
+    finally:
+        store.close()
 
 
 def configuration(connection: Connection) -> Config:

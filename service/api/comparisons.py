@@ -69,7 +69,7 @@ async def _scored(
 ) -> ScoredDocument:
     try:
         if isinstance(asked, InlineDocument):
-            return asked.of(await analyse(asked.content, None, model, parsers))
+            return await analyse(asked.content, None, asked.metadata, model, parsers)
         held = await run_in_threadpool(store.get, asked.id)
     except (DocumentError, NotFound) as error:
         raise type(error)(f"{side}: {error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any
 
@@ -52,10 +53,6 @@ class GivenMetadata(BaseModel):
     @property
     def metadata(self) -> Metadata:
         return Metadata.model_validate(self, from_attributes=True)
-
-    def of(self, document: ScoredDocument) -> ScoredDocument:
-        """The document, with what is given of it in the place of what it says itself."""
-        return document.model_copy(update=self.metadata.model_dump(exclude_none=True))
 
 
 # The validator of InlineDocument, as a schema says it.
@@ -151,12 +148,14 @@ async def score(
     if held is not None and (held.model, held.segmentation) == (model.version, SEGMENTATION):
         with suppress(NotFound):  # deleted since
             return await run_in_threadpool(store.update, held.id, given.metadata, path, once)
-    return await run_in_threadpool(store.put, given.of(await analyse(content, path, model, parsers)), once)
+    return await run_in_threadpool(store.put, await analyse(content, path, given.metadata, model, parsers), once)
 
 
-async def analyse(content: bytes, path: str | None, model: Model, parsers: Parsers) -> ScoredDocument:
+async def analyse(
+    content: bytes, path: str | None, metadata: Metadata, model: Model, parsers: Parsers
+) -> ScoredDocument:
     """Read, cut and label a document. Raises DocumentError."""
-    parsed = await asyncio.wrap_future(parsers.submit(content, path))
+    parsed = replace(await asyncio.wrap_future(parsers.submit(content, path)), metadata=metadata)
     return analysis.scored(parsed, await model.classify(parsed.texts), model.version)
 
 
