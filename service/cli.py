@@ -26,7 +26,7 @@ from labels.taxonomy import TaxonomyError
 from models import classifier
 from models.classifier import Classifier
 from models.manifest import ArtefactError
-from service import batch, compare, keys_cli, labels_cli, outputs, render
+from service import batch, compare, keys_cli, labels_cli, outputs, render, report_cli
 from service.batch import Tally
 from service.errors import CandourError
 from service.outputs import Output
@@ -36,6 +36,8 @@ from service.settings import Settings
 from service.store import opened
 
 SOME_FAILED = 3
+# Which extra of pyproject.toml has a module that is missing; all others are in `train`.
+EXTRAS = {"altair": "report", "vl_convert": "report", "ray": "ray"}
 # What `candour serve` gives the requests that it has taken when it is told to stop.
 SECONDS_TO_FINISH = 20
 app = typer.Typer(
@@ -47,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(labels_cli.labels_app, name="labels")
 app.add_typer(keys_cli.keys_app, name="keys")
+app.command(epilog="Example:  [bold]candour report scores.jsonl -o report.html[/bold]")(report_cli.report)
 log = Console(stderr=True, highlight=False)
 ModelOption = Annotated[str | None, typer.Option("--model", help="Version or alias. Default: CANDOUR_MODEL, champion.")]
 
@@ -248,7 +251,8 @@ def main() -> NoReturn:
     try:
         app()
     except ModuleNotFoundError as error:
-        log.print(f"candour: {error}. This command needs the extra `train`: pip install -e '.[train]'", markup=False)
+        extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
+        log.print(f"candour: {error}. This needs the extra `{extra}`: pip install -e '.[{extra}]'", markup=False)
         sys.exit(1)
     except ValidationError as error:
         for found in error.errors():

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, StrictUndefined
 from pydantic import Field
 
 from labels.taxonomy import Taxonomy
 from service.errors import InvalidInput
+from service.pages import ENVIRONMENT
 from service.report import Placed, Result, ScoredDocument, ScoredPassage
 
-_PAGE = Path(__file__).with_name("web") / "comparison.html.jinja"
 Verdict = Literal["unanswered", "apologised", "defended", "acknowledged", "not_criticised"]
 
 
@@ -144,6 +142,4 @@ def _listed(names: Sequence[str]) -> str:
 
 def page(found: Comparison, report: ScoredDocument, response: ScoredDocument) -> str:
     """A comparison as one self-contained HTML page, the passages of both sides next to each other."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
-    template = environment.from_string(_PAGE.read_text(encoding="utf-8"))
-    return template.render(found=found, report=report, response=response)
+    return ENVIRONMENT.get_template("comparison.html.jinja").render(found=found, report=report, response=response)

@@ -286,12 +286,13 @@ def _csv_records(file: BinaryIO, columns: list[str]) -> Iterator[_Record]:
         rows += 1
         if rows == int(row["document_passages"]):
             key = ("document", row["sha256"])
-            yield _Record(start, position, key, _path(row["path"]), version_of(row["model"], row["segmentation"]))
+            yield _Record(start, position, key, plain(row["path"]), version_of(row["model"], row["segmentation"]))
             start, rows = position, 0
 
 
-def _path(cell: str) -> str:
-    return cell.removeprefix("'") if cell[1:2] in _FORMULA else cell
+def plain(cell: str) -> str:
+    """A cell without the apostrophe that keeps a spreadsheet from running it as a formula."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 def _line(body: dict[str, Any]) -> str:
@@ -361,7 +362,7 @@ def schema(themes: list[str], stances: list[str]) -> pa.Schema:
     )
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _csv_rows(result: ScoredDocument | Failure, columns: list[str]) -> str:
@@ -387,7 +388,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, list):
         return ";".join(value)
     # A spreadsheet would run a text that begins so as a formula.
-    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 @contextmanager

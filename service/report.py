@@ -223,11 +223,11 @@ def summarise(passages: list[ScoredPassage]) -> Summary:
         themes=_counts(p.themes for p in passages),
         stances=_counts(p.stances for p in passages),
         matrix={theme: dict(counts) for theme, counts in matrix.items()},
-        sharpest=sorted(sharp, key=lambda n: -_sharpness(passages[n]))[:3],
+        sharpest=sorted(sharp, key=lambda n: -sharpness(passages[n]))[:3],
     )
 
 
-def _sharpness(passage: ScoredPassage) -> float:
+def sharpness(passage: ScoredPassage) -> float:
     """The probability of the sharpest stance, and among equals that of a theme: a passage about something first."""
     stance = max(passage.scores.stances.get(name, 0.0) for name in SHARP)
     return stance + 0.1 * max(passage.scores.themes.values(), default=0.0)

@@ -58,6 +58,18 @@ def test_the_shell_examples_answer(url: str) -> None:
         assert ran.returncode == 0 and ran.stdout, (whole, ran.stdout, ran.stderr)
 
 
+def test_the_three_tables_answer_the_same(tmp_path: Path) -> None:
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["bash", "-ec", example("tables")], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    found = re.findall(r"^\W*(Tarnholme)\W+(\d+)\W+([\d.]+)", ran.stdout, re.MULTILINE)
+    assert len(found) == 3 and len({(council, count, round(float(share), 5)) for council, count, share in found}) == 1
+
+
 def test_the_python_example_runs(url: str) -> None:
     code = example("python").replace("http://127.0.0.1:8000", url)
     assert url in code
