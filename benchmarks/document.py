@@ -35,7 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=200)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--database", help="A store that is empty or may be thrown away. Default: SQLite, a file a run.")
+    parser.add_argument(
+        "--database", help="A store that is empty or may be thrown away. Default: SQLite, a file a run."
+    )
     options = parser.parse_args()
 
     rows = dataset.load([dataset.WRITTEN], taxonomy.load())
@@ -72,7 +74,9 @@ def main() -> None:
                 f"p95 {found[1] * 1000:5.1f} ms x{ratio[1]:.2f}"
             )
     for name, found in ratios.items():
-        print(f"{name:20s} p95: x{statistics.median(found):.2f} of the bare model's [{min(found):.2f}-{max(found):.2f}]")
+        print(
+            f"{name:20s} p95: x{statistics.median(found):.2f} of the bare model's [{min(found):.2f}-{max(found):.2f}]"
+        )
 
 
 def _figures(seconds: list[float]) -> tuple[float, float]:
