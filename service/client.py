@@ -39,10 +39,11 @@ from service.api.schemas import (
     Ready,
     TaxonomyResponse,
 )  # fmt: skip
+from service.batches import Batch
 from service.compare import Comparison
 from service.report import DocumentSummary, Failure, FoundPassage, Page, Row, ScoredDocument
 
-__all__ = ["ApiError", "AsyncClient", "Client", "DocumentFilters", "Given", "Inline", "PassageFilters"]
+__all__ = ["ApiError", "AsyncClient", "Client", "DocumentFilters", "Given", "Inline", "Listed", "PassageFilters"]
 
 # Lines of one request, which is sent whole before its answer is read. A server whose answer is not read stops reading:
 # with more lines both might wait for ever; so many it takes in, whatever becomes of the answer.
@@ -55,6 +56,7 @@ _PASSING = frozenset({429, 502, 503, 504})
 T = TypeVar("T")
 R = TypeVar("R", bound=BaseRetrying)
 _ROW: TypeAdapter[Row | Failure] = TypeAdapter(Row | Failure)
+_RESULT: TypeAdapter[ScoredDocument | Failure] = TypeAdapter(ScoredDocument | Failure)
 
 
 class ApiError(Exception):
@@ -95,6 +97,12 @@ class Inline(Given, total=False):
 
     text: str | None
     html: str | None
+
+
+class Listed(Inline, total=False):
+    """A document of a batch, and the name by which its result is known."""
+
+    path: str | None
 
 
 class DocumentFilters(TypedDict, total=False):
@@ -199,6 +207,29 @@ class Client:
         """What a response makes of a report's criticisms. Each is the id of a stored document, or is in the request."""
         return self._send(_compare(report, response))
 
+    def submit(self, documents: str | os.PathLike[str] | Iterable[Listed], idempotency_key: str | None = None) -> Batch:
+        """Hand over many documents at once: the path of a zip or of lines of JSON, or the documents themselves.
+
+        Raises OSError for a file that cannot be read.
+        """
+        return self._send(_submit(documents, idempotency_key))
+
+    def batch(self, id: str) -> Batch:  # noqa: A002
+        """A batch, and how far it is."""
+        return self._send(_batch(id))
+
+    def batches(self, page_size: int | None = None) -> Iterator[Batch]:
+        """The batches of this key, the newest first."""
+        return self._items(_batches(page_size))
+
+    def cancel(self, id: str) -> Batch:  # noqa: A002
+        """A batch of which nothing more is scored from now on."""
+        return self._send(_cancel(id))
+
+    def results(self, id: str) -> Iterator[ScoredDocument | Failure]:  # noqa: A002
+        """What a batch has given so far, in the order sent; a document that has no labels is a Failure."""
+        yield from self._send(_results(id))
+
     def taxonomy(self) -> TaxonomyResponse:
         """What the labels mean."""
         return self._send(_TAXONOMY)
@@ -284,6 +315,24 @@ class AsyncClient:
 
     async def compare(self, report: str | Inline, response: str | Inline) -> Comparison:
         return await self._send(_compare(report, response))
+
+    async def submit(
+        self, documents: str | os.PathLike[str] | Iterable[Listed], idempotency_key: str | None = None
+    ) -> Batch:
+        return await self._send(await asyncio.to_thread(_submit, documents, idempotency_key))
+
+    async def batch(self, id: str) -> Batch:  # noqa: A002
+        return await self._send(_batch(id))
+
+    def batches(self, page_size: int | None = None) -> AsyncIterator[Batch]:
+        return self._items(_batches(page_size))
+
+    async def cancel(self, id: str) -> Batch:  # noqa: A002
+        return await self._send(_cancel(id))
+
+    async def results(self, id: str) -> AsyncIterator[ScoredDocument | Failure]:  # noqa: A002
+        for result in await self._send(_results(id)):
+            yield result
 
     async def taxonomy(self) -> TaxonomyResponse:
         return await self._send(_TAXONOMY)
@@ -409,6 +458,36 @@ def _compare(report: str | Inline, response: str | Inline) -> _Call[Comparison]:
         for name, side in (("report", report), ("response", response))
     }
     return _Call("POST", "/v1/compare", Comparison.model_validate_json, options=_json(asked))
+
+
+def _submit(documents: str | os.PathLike[str] | Iterable[Listed], idempotency_key: str | None) -> _Call[Batch]:
+    if isinstance(documents, str | os.PathLike):
+        content = Path(documents).read_bytes()
+    else:
+        content = b"".join(_encoded(_without_none(document)) + b"\n" for document in documents)
+    type_ = "application/zip" if content.startswith(b"PK") else "application/x-ndjson"
+    # As for a document.
+    headers = {"Content-Type": type_, "Idempotency-Key": idempotency_key or uuid4().hex}
+    return _Call("POST", "/v1/batches", Batch.model_validate_json, options={"content": content, "headers": headers})
+
+
+def _batch(id_: str) -> _Call[Batch]:
+    return _Call("GET", f"/v1/batches/{quote(id_, safe='')}", Batch.model_validate_json)
+
+
+def _batches(page_size: int | None) -> _Call[Page[Batch]]:
+    return _Call("GET", "/v1/batches", Page[Batch].model_validate_json, _without_none({"limit": page_size}))
+
+
+def _cancel(id_: str) -> _Call[Batch]:
+    return _Call("POST", f"/v1/batches/{quote(id_, safe='')}/cancel", Batch.model_validate_json)
+
+
+def _results(id_: str) -> _Call[list[ScoredDocument | Failure]]:
+    def results(body: bytes) -> list[ScoredDocument | Failure]:
+        return [_RESULT.validate_json(line) for line in body.splitlines()]
+
+    return _Call("GET", f"/v1/batches/{quote(id_, safe='')}/results", results)
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -165,3 +165,9 @@ class CollectError(CandourError):
     """Why collecting cannot begin: sources that are not right, or a folder that another run is at work in."""
 
     type = "collect"
+
+
+class ClusterError(CandourError):
+    """A Ray cluster that cannot be reached, or cannot go on."""
+
+    type = "cluster"

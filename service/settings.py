@@ -24,7 +24,13 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="The address that `candour serve` binds.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port that `candour serve` binds.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="Processes of `candour serve`, each with a model, readers, rates and metrics of its own.",
+    )
     max_bytes: int = Field(default=50_000_000, gt=0, description="The largest document or request body, in bytes.")
+    max_batch: int = Field(default=10_000, gt=0, description="The most documents of one batch.")
     max_items: int = Field(default=1_000, gt=0, description="The most inputs of one call of /v1/classify.")
     max_call_characters: int = Field(
         default=1_000_000, gt=0, description="The most characters of all inputs of one call of /v1/classify together."
@@ -46,6 +52,12 @@ class Settings(BaseSettings):
         default=64, gt=0, description="The most requests at work at a time; further ones get 503."
     )
     rate: str = Field(default="6000/minute", description="The most requests of one key, such as 100/second.")
+    collect_agent: str = Field(
+        default="candour",
+        pattern=r"^candour\b[\x20-\x7e]*$",
+        description="What `candour collect` calls itself, with a way to reach you: candour (news-desk@example.org).",
+    )
+    collect_seconds: float = Field(default=60.0, gt=0, description="The longest that one answer to it may take.")
 
     @field_validator("rate")
     @classmethod

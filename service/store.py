@@ -1,11 +1,13 @@
-"""Where scored documents and API keys are kept: SQLite beside the service, or PostgreSQL by URL."""
+"""Where scored documents, batches and API keys are kept: SQLite beside the service, or PostgreSQL by URL."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -61,9 +63,19 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from labels.dataset import Kind
 from labels.passages import normalise
 from service import keys
+from service.batches import Batch, Item, State
 from service.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreError
 from service.keys import Key, Scope
-from service.report import DocumentSummary, FoundPassage, Metadata, Page, ScoredDocument, ScoredPassage
+from service.report import (
+    DocumentSummary,
+    Failure,
+    FoundPassage,
+    Metadata,
+    Page,
+    Problem,
+    ScoredDocument,
+    ScoredPassage,
+)  # fmt: skip
 
 # How long an Idempotency-Key is remembered.
 REMEMBERED = timedelta(hours=24)
@@ -244,6 +256,52 @@ class OnceRow(Base):
     created: Mapped[datetime] = mapped_column(index=True)
 
 
+class BatchRow(Base):
+    __tablename__ = "batches"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    documents: Mapped[int]
+    done: Mapped[int]
+    failed: Mapped[int]
+    repeated: Mapped[int]
+    created: Mapped[datetime]
+    updated: Mapped[datetime]
+    started: Mapped[datetime | None]
+    finished: Mapped[datetime | None]
+    model: Mapped[str | None]
+
+    __table_args__ = (Index(None, "created", "id"),)
+
+    @property
+    def left(self) -> int:
+        return self.documents - self.done - self.failed - self.repeated
+
+    @property
+    def seconds_left(self) -> int | None:
+        if self.state != State.RUNNING or self.started is None or 10 * self.done < self.documents:
+            return None
+        return round((datetime.now(UTC) - self.started).total_seconds() / self.done * self.left)
+
+
+class ItemRow(Base):
+    """A document of a batch; its content while it waits, and then why it failed or whose content it has."""
+
+    __tablename__ = "batch_items"
+
+    batch: Mapped[str] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    path: Mapped[str | None]
+    line: Mapped[int | None]
+    given: Mapped[dict[str, Any]]
+    sha256: Mapped[str | None]
+    error_type: Mapped[str | None]
+    error_detail: Mapped[str | None]
+    content: Mapped[bytes | None]
+
+
 class KeyRow(Base):
     __tablename__ = "keys"
 
@@ -257,10 +315,26 @@ class KeyRow(Base):
 
 
 _INSIDE = PassageRow.document == DocumentRow.id
+_OPEN = BatchRow.state.in_([State.QUEUED, State.RUNNING])
+# States of the documents of a batch.
+_WAITING, _DONE, _FAILED, _REPEATED = "waiting", "done", "failed", "repeated"
+# Results that are read together.
+_READ = 50
+# Bytes of documents that are sent to the database together.
+_TOGETHER = 16_000_000
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Batches that are not finished, and the documents of theirs that wait."""
+
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0
 
 
 class Store:
-    """Scored documents and API keys. Safe to use from many threads, and from several processes at once.
+    """Scored documents, batches and API keys. Safe to use from many threads, and from several processes at once.
 
     What `put`, `update`, `delete` and the like have returned from is on the disk. Raises StoreError, in every method,
     where the database cannot be reached or refuses: locked too long, read-only, full.
@@ -415,6 +489,133 @@ class Store:
         return _page(
             items, limit, lambda last: _cursor(_BY_TIME_AND_POSITION, (last.created, last.document, last.position))
         )
+
+    def create_batch(self, owner: str, items: Iterable[Item], once: Once | None = None) -> Batch:
+        """A new batch of items, which are read one by one; what reading them raises leaves no batch behind.
+
+        The same `once` is the same batch. Raises KeyReused.
+        """
+        now = datetime.now(UTC)
+        name = secrets.token_hex(8) if once is None else _named_by(once)
+        counts: Counter[str] = Counter()
+        with _transaction(self._writes) as session:
+            self._record(session, once, now)
+            if (known := session.get(BatchRow, name)) is not None:
+                return _batch(known)
+            batch = BatchRow(
+                id=name, owner=owner, state=State.QUEUED, documents=0, done=0, failed=0, repeated=0, created=now,
+                updated=now,
+            )  # fmt: skip
+            session.add(batch)
+            session.flush()
+            for rows in _together(_item_rows(name, items)):
+                session.execute(insert(ItemRow), rows)
+                counts.update(row["state"] for row in rows)
+            batch.documents, batch.failed, batch.repeated = counts.total(), counts[_FAILED], counts[_REPEATED]
+            _finish_if_all(batch, now)
+            return _batch(batch)
+
+    def batch(self, id: str, reader: str) -> Batch:  # noqa: A002
+        """A batch that the reader (a key's id, or nobody) may see: its own; any, with the scope admin.
+
+        Raises NotFound.
+        """
+        with _transaction(self._reads) as session:
+            return _batch(_seen(session, id, reader))
+
+    def batches(self, reader: str, cursor: str | None, limit: int) -> Page[Batch]:
+        """Batches that the reader may see, the newest first; else as `documents`."""
+        query = select(BatchRow)
+        if cursor is not None:
+            query = query.where(tuple_(BatchRow.created, BatchRow.id) < _place(_BY_TIME, cursor))
+        query = query.order_by(BatchRow.created.desc(), BatchRow.id.desc()).limit(limit + 1)
+        with _transaction(self._reads) as session:
+            items = [_batch(row) for row in session.scalars(query.where(*_visible(session, reader)))]
+        return _page(items, limit, lambda last: _cursor(_BY_TIME, (last.created, last.id)))
+
+    def cancel_batch(self, id: str, reader: str) -> Batch:  # noqa: A002
+        """A batch of which nothing more is scored. Raises NotFound."""
+        now = datetime.now(UTC)
+        with _transaction(self._writes) as session:
+            batch = _seen(session, id, reader)
+            cancelled = {"state": State.CANCELLED, "updated": now, "finished": now}
+            session.execute(update(BatchRow).where(BatchRow.id == id, _OPEN).values(cancelled))
+            session.execute(update(ItemRow).where(ItemRow.batch == id).values(content=None))
+            session.refresh(batch)
+            return _batch(batch)
+
+    def results(self, batch: str) -> Iterator[ScoredDocument | Failure]:
+        """The results of a batch so far, in its order: documents as they are stored when their turn comes.
+
+        Those that were deleted since are left out.
+        """
+        query = select(ItemRow).where(ItemRow.batch == batch, ItemRow.state.in_([_DONE, _FAILED]))
+        query, after = query.order_by(ItemRow.position).limit(_READ), -1
+        while True:
+            with _transaction(self._reads) as session:
+                items = session.scalars(query.where(ItemRow.position > after)).all()
+                ids = [item.sha256[:16] for item in items if item.sha256]
+                stored = select(DocumentRow).where(DocumentRow.id.in_(ids)).options(selectinload(DocumentRow.passages))
+                documents = {row.sha256: row for row in session.scalars(stored)}
+                found = [_result(item, documents) for item in items]
+            if not items:
+                return
+            yield from (result for result in found if result is not None)
+            after = items[-1].position
+
+    def backlog(self) -> Backlog:
+        """What there is to do."""
+        left = BatchRow.documents - BatchRow.done - BatchRow.failed - BatchRow.repeated
+        query = select(BatchRow.state, func.count(), func.sum(left)).where(_OPEN).group_by(BatchRow.state)
+        with _transaction(self._reads) as session:
+            found = {state: (count, waiting) for state, count, waiting in session.execute(query)}
+        (queued, first), (running, second) = (found.get(state, (0, 0)) for state in (State.QUEUED, State.RUNNING))
+        return Backlog(queued, running, first + second)
+
+    def adopt_batches(self, before: datetime) -> list[str]:
+        """Ids of batches that are not finished, and of which there was no news since then; this is news of them."""
+        adopted = update(BatchRow).where(_OPEN, BatchRow.updated < before).values(updated=datetime.now(UTC))
+        with _transaction(self._writes) as session:
+            return list(session.scalars(adopted.returning(BatchRow.id)))
+
+    def waiting(self, batch: str) -> list[int]:
+        """The positions of a batch's documents that wait, in order."""
+        query = select(ItemRow.position).where(ItemRow.batch == batch, ItemRow.state == _WAITING)
+        with _transaction(self._reads) as session:
+            return list(session.scalars(query.order_by(ItemRow.position)))
+
+    def begin_item(self, batch: str, position: int, model: str) -> Item | None:
+        """A document that waits, for a model to label; None where it is done, or its batch cancelled."""
+        now = datetime.now(UTC)
+        running = {"state": State.RUNNING, "model": model, "started": func.coalesce(BatchRow.started, now)}
+        with _transaction(self._writes) as session:
+            row = session.get(ItemRow, (batch, position))
+            if row is None or row.state != _WAITING:
+                return None
+            begun = update(BatchRow).where(BatchRow.id == batch, _OPEN).values(running).returning(BatchRow.id)
+            if session.scalar(begun) is None:
+                return None
+            return Item(row.content, row.path, row.line, Metadata.model_validate(row.given))
+
+    def finish_item(self, batch: str, position: int, problem: Problem | None = None) -> None:
+        """Say that a document is scored, or what is wrong with it. Does nothing where that was said, or cancelled."""
+        now = datetime.now(UTC)
+        with _transaction(self._writes) as session:
+            # The batch is locked first, by all, and its counts are those of its documents.
+            row = session.scalar(select(BatchRow).where(BatchRow.id == batch, _OPEN).with_for_update())
+            item = session.get(ItemRow, (batch, position))
+            if row is None or item is None or item.state != _WAITING:
+                return
+            item.content = None
+            if problem is None:
+                item.state, row.done = _DONE, row.done + 1
+            else:
+                wrong = {"state": _FAILED, "error_type": problem.type, "error_detail": problem.detail}
+                same = update(ItemRow).where(ItemRow.batch == batch, ItemRow.sha256 == item.sha256)
+                failed = len(session.scalars(same.values(wrong).returning(ItemRow.position)).all())
+                row.failed, row.repeated = row.failed + failed, row.repeated - (failed - 1)
+            row.updated = now
+            _finish_if_all(row, now)
 
     def create_key(self, name: str, scopes: Collection[Scope]) -> tuple[Key, str]:
         """A new key, and its token, which cannot be had again."""
@@ -579,6 +780,81 @@ def _get(session: Session, id: str) -> ScoredDocument:  # noqa: A002
     if document is None:
         raise _no_document(id)
     return document
+
+
+def _named_by(once: Once) -> str:
+    """The id of what a request makes, which is the same when it comes again."""
+    return hashlib.sha256(f"{once.owner} {once.key} {once.digest}".encode()).hexdigest()[:16]
+
+
+def _item_rows(batch: str, items: Iterable[Item]) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for position, item in enumerate(items):
+        sha256 = item.sha256
+        state = _FAILED if sha256 is None else _REPEATED if sha256 in seen else _WAITING
+        if sha256 is not None:
+            seen.add(sha256)
+        yield {
+            "batch": batch,
+            "position": position,
+            "state": state,
+            "path": item.path,
+            "line": item.line,
+            "given": item.metadata.model_dump(mode="json"),
+            "sha256": sha256,
+            "error_type": item.problem and item.problem.type,
+            "error_detail": item.problem and item.problem.detail,
+            "content": item.content if state == _WAITING else None,
+        }
+
+
+def _together(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows in lists of some _TOGETHER bytes, as if each had a thousand beside its content."""
+    held: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        held.append(row)
+        size += 1_000 + len(row["content"] or b"")
+        if size >= _TOGETHER:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+def _finish_if_all(batch: BatchRow, now: datetime) -> None:
+    if not batch.left:
+        batch.state, batch.finished = State.DONE, now
+
+
+def _visible(session: Session, reader: str) -> list[ColumnElement[bool]]:
+    """The condition on batches that a reader may see."""
+    key = session.get(KeyRow, reader)
+    return [] if key is not None and _key(key).allows(Scope.ADMIN) else [BatchRow.owner == reader]
+
+
+def _seen(session: Session, id: str, reader: str) -> BatchRow:  # noqa: A002
+    row = session.scalar(select(BatchRow).where(BatchRow.id == id, *_visible(session, reader)))
+    if row is None:
+        raise NotFound(f"there is no batch {id!r}")
+    return row
+
+
+def _batch(row: BatchRow) -> Batch:
+    return Batch.model_validate(row, from_attributes=True)
+
+
+def _result(item: ItemRow, documents: dict[str, DocumentRow]) -> ScoredDocument | Failure | None:
+    """None for a document that was deleted since."""
+    if item.state == _FAILED:
+        assert item.error_type is not None and item.error_detail is not None
+        error = Problem(type=item.error_type, detail=item.error_detail)
+        return Failure(path=item.path, line=item.line if item.path is None else None, error=error)
+    row = documents.get(item.sha256 or "")
+    if row is None:
+        return None
+    document = ScoredDocument.model_validate(row, from_attributes=True)
+    return document if item.path is None else document.model_copy(update={"path": item.path})
 
 
 def _no_document(id: str) -> NotFound:  # noqa: A002

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from threading import Thread
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from models import classifier
-from service.api import catalogue, comparisons, documents, health, inference, passages, predict
+from service.api import batches, catalogue, comparisons, documents, health, inference, logs, passages, predict, swap
 from service.api.metrics import Metrics
-from service.api.middleware import BodyLimit, InFlightLimit, Observed, TimeLimit
+from service.api.middleware import BodyLimit, InFlightLimit, Observed, TimeLimit, Uncompressed
 from service.api.problems import install
 from service.api.scheduler import Scheduler
 from service.api.security import Rate
@@ -41,8 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = app.state
-        loaded = classifier.load(chosen.model, chosen.store, chosen.threads)
-        loaded.predict(["The first text takes longest."])
+        loaded = swap.warmed(chosen, chosen.model)
         store, scheduler = Store(chosen.database), Scheduler(chosen.threads)
         limits = Limits(chosen.max_parse_seconds, chosen.max_parse_memory, chosen.max_pages)
         with Parsers(chosen.threads or os.cpu_count() or 1, limits) as parsers:
@@ -51,7 +52,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             metrics.serving(loaded.version)
             metrics.gauge("slices_waiting", "Slices of requests that wait for the model.", lambda: scheduler.waiting)
             state.store, state.parsers, state.scheduler, state.classifier = store, parsers, scheduler, loaded
-            yield
+            del loaded  # or it would be held when another is served
+            async with swap.following(state, chosen, metrics), batches.working(state, chosen, metrics):
+                yield
             state.classifier = state.parsers = state.store = None
         scheduler.close()
         store.close()
@@ -62,15 +65,34 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         version="1",
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would name the host that the request names, and be http behind a proxy
     )
     state = app.state
     state.settings, state.metrics, state.rate = chosen, metrics, Rate(chosen.rate)
-    state.store = state.parsers = state.scheduler = state.classifier = None
+    state.store = state.parsers = state.scheduler = state.classifier = state.jobs = state.problem = None
     install(app)
     app.add_middleware(BodyLimit, limit=chosen.max_bytes)
+    app.add_middleware(Uncompressed)
     app.add_middleware(TimeLimit, limit=chosen.max_seconds)
     app.add_middleware(InFlightLimit, limit=chosen.max_requests, metrics=metrics)
     app.add_middleware(Observed, metrics=metrics)
-    for subject in (passages, documents, comparisons, catalogue, health, predict, inference):
+    for subject in (passages, documents, batches, comparisons, catalogue, health, predict, inference):
         app.include_router(subject.router)
     return app
+
+
+def worker() -> FastAPI:
+    """The application of a process of `candour serve`, with the settings of its environment.
+
+    A process that was started by another stops, as if it were told to, when that other one ends.
+    """
+    logs.configure()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def stop() -> None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        Thread(target=stop, name="parent", daemon=True).start()
+    return create_app()

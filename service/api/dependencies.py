@@ -71,9 +71,16 @@ def _settings(request: Request) -> Settings:
 
 def _model(request: Request) -> Model:
     state = request.app.state
-    if state.classifier is None:
+    found: Classifier | None = state.classifier
+    if found is None:
         raise NotReady("the model is not loaded yet")
-    return Model(state.classifier, state.scheduler, state.metrics, request.is_disconnected)
+    request.state.model = found.version  # which the answer names, whatever is served by then
+    return Model(found, state.scheduler, state.metrics, request.is_disconnected)
+
+
+def _problem(request: Request) -> str | None:
+    problem: str | None = request.app.state.problem
+    return problem
 
 
 def _store(request: Request) -> Store:
@@ -97,6 +104,7 @@ def _metrics(request: Request) -> Metrics:
 
 CurrentSettings = Annotated[Settings, Depends(_settings)]
 CurrentModel = Annotated[Model, Depends(_model)]
+CurrentProblem = Annotated[str | None, Depends(_problem)]
 CurrentStore = Annotated[Store, Depends(_store)]
 CurrentParsers = Annotated[Parsers, Depends(_parsers)]
 CurrentMetrics = Annotated[Metrics, Depends(_metrics)]

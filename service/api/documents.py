@@ -146,8 +146,10 @@ async def score(
         await run_in_threadpool(store.recall, once.owner, once.key, once.digest)
     held = await run_in_threadpool(store.find, sha256)
     if held is not None and (held.model, held.segmentation) == (model.version, SEGMENTATION):
-        with suppress(NotFound):  # deleted since
-            return await run_in_threadpool(store.update, held.id, given.metadata, path, once)
+        with suppress(NotFound):  # deleted since, as it may have been rescored by another process's model
+            held = await run_in_threadpool(store.update, held.id, given.metadata, path, once)
+            if held.model == model.version:
+                return held
     return await run_in_threadpool(store.put, await analyse(content, path, given.metadata, model, parsers), once)
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from service.api.dependencies import CurrentMetrics, CurrentModel, CurrentStore
+from service.api.dependencies import CurrentMetrics, CurrentModel, CurrentProblem, CurrentStore
 from service.api.metrics import CONTENT_TYPE_LATEST
 from service.api.problems import responses
 from service.api.schemas import Ready
@@ -33,12 +33,16 @@ async def alive() -> Alive:
     "/readyz",
     operation_id="ready",
     summary="Can it score?",
+    response_model_exclude_none=True,
     responses={503: responses()[503]},
 )
-async def ready(model: CurrentModel, store: CurrentStore) -> Ready:
-    """The model is loaded and warmed, and the store can be reached."""
+async def ready(model: CurrentModel, store: CurrentStore, problem: CurrentProblem) -> Ready:
+    """The model is loaded and warmed, and the store can be reached.
+
+    With `problem`, it scores, but not with the model that it should: that cannot be served, and the one before it is.
+    """
     await run_in_threadpool(store.check)
-    return Ready(model=model.version)
+    return Ready(model=model.version, problem=problem)
 
 
 @router.get(

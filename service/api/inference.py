@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 from service.api import health
 from service.api.dependencies import CurrentModel, CurrentSettings
-from service.api.passages import EXAMPLE, checked
-from service.api.predict import Texts, scores
+from service.api.passages import EXAMPLE, Texts, checked
+from service.api.predict import scores
 from service.api.problems import responses
 from service.api.security import READS, SCORES
 from service.errors import InvalidInput, NotFound, UnsupportedBody

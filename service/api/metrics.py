@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -30,6 +31,11 @@ class Metrics:
         self._tokens = Counter("candour_tokens", "Tokens that the network read.", registry=self._registry)
         self._labels = Counter("candour_labels", "Labels given.", ("axis", "label"), registry=self._registry)
         self._model = Gauge("candour_model", "1 for the model that answers.", ("version",), registry=self._registry)
+        self._swaps = Counter(
+            "candour_swaps", "Times that another model was to be served.", ("result",), registry=self._registry
+        )
+        for result in ("done", "failed"):
+            self._swaps.labels(result)
 
     def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         """Show a number as it is when it is asked for."""
@@ -52,6 +58,9 @@ class Metrics:
         """Name the model that answers from now on."""
         self._model.clear()
         self._model.labels(version).set(1)
+
+    def swapped(self, result: Literal["done", "failed"]) -> None:
+        self._swaps.labels(result).inc()
 
     def text(self) -> bytes:
         """All of it, in Prometheus's text format."""

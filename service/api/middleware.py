@@ -13,17 +13,32 @@ from contextlib import asynccontextmanager
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from models.classifier import Classifier
+from service.api.bodies import media_type
 from service.api.metrics import Metrics
 from service.api.problems import of, problem
-from service.errors import Saturated, TimedOut
+from service.errors import Saturated, TimedOut, UnsupportedBody
 
 log = logging.getLogger("candour.api")
 NDJSON = "application/x-ndjson"
 _REQUEST_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 # What asks whether the server lives must have an answer from one that has too much to do.
 UNBOUNDED = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+
+def _streams(scope: Scope) -> bool:
+    """Whether a request's body is lines, however many; other operations would hold all of it before they refuse it."""
+    return scope["path"] == "/v1/classify" and media_type(Request(scope)) == NDJSON
+
+
+def _model(scope: Scope) -> str | None:
+    """The version that a request began with, or, of one that has no use for a model, the one that is served."""
+    loaded: Classifier | None = scope["app"].state.classifier
+    begun: str | None = scope.get("state", {}).get("model")
+    return begun or (loaded.version if loaded else None)
 
 
 class Observed:
@@ -46,8 +61,8 @@ class Observed:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = name
-                if (loaded := scope["app"].state.classifier) is not None:
-                    headers["Candour-Model"] = loaded.version
+                if version := _model(scope):
+                    headers["Candour-Model"] = version
             await send(message)
 
         started = time.perf_counter()
@@ -66,7 +81,8 @@ class Observed:
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
-        method = scope["method"] if scope.get("route") else "unknown"
+        # Anything may be called a method, as it may a path, and each would be a counter of its own.
+        method = scope["method"] if scope.get("route") and status != 405 else "unknown"
         self._metrics.answered(method, route, status, seconds)
         level = logging.DEBUG if route in UNBOUNDED else logging.INFO
         known = {"method": scope["method"], "route": route, "status": status, "milliseconds": round(1000 * seconds, 1)}
@@ -96,7 +112,7 @@ class InFlightLimit:
 
 
 class TimeLimit:
-    """A request has `limit` seconds from its first byte to its answer's last; a stream may pause so long."""
+    """A request has `limit` seconds until its answer begins; after that, and in a stream, so long for each pause."""
 
     def __init__(self, app: ASGIApp, limit: float) -> None:
         self._app = app
@@ -112,7 +128,6 @@ class TimeLimit:
             begun = True
             await send(message)
 
-        stream = Headers(scope=scope).get("content-type", "").startswith(NDJSON)
         try:
             async with asyncio.timeout(self._limit) as clock:
 
@@ -126,11 +141,11 @@ class TimeLimit:
                     async with restarted():
                         return await receive()
 
-                async def streamed(message: Message) -> None:
+                async def paused(message: Message) -> None:
                     async with restarted():
                         await sent(message)
 
-                await self._app(scope, received if stream else receive, streamed if stream else sent)
+                await self._app(scope, received if _streams(scope) else receive, paused)
         except TimeoutError:
             if begun or not clock.expired():
                 raise
@@ -161,5 +176,21 @@ class BodyLimit:
                 raise HTTPException(413, f"the body has more than {self._limit:,} bytes (CANDOUR_MAX_BYTES)")
             return message
 
-        stream = scope["type"] == "http" and Headers(scope=scope).get("content-type", "").startswith(NDJSON)
-        await self._app(scope, receive if stream or scope["type"] != "http" else counted, send)
+        whole = scope["type"] == "http" and not _streams(scope)
+        await self._app(scope, counted if whole else receive, send)
+
+
+class Uncompressed:
+    """Refuses bodies that are compressed: what a limit lets in would grow to any size."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            coding = Headers(scope=scope).get("content-encoding", "").strip().lower()
+            if coding not in ("", "identity"):
+                answer = of(UnsupportedBody(f"a body in {coding}: send it as it is, without Content-Encoding"))
+                answer.headers["Accept-Encoding"] = "identity"
+                return await answer(scope, receive, send)
+        return await self._app(scope, receive, send)

@@ -30,6 +30,8 @@ router = APIRouter(prefix="/v1", tags=["passages"])
 EXAMPLE = "Visits to children were late in most of the cases we read."
 # Lines of a stream that go to the model together, where so many wait.
 CHUNK = 64
+# One fault says enough of a list that may have a million.
+Texts = Annotated[list[str], Field(fail_fast=True)]
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -37,7 +39,7 @@ class ClassifyRequest(BaseModel):
     """One passage, or a list of them."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"input": [EXAMPLE], "explain": False}]})
-    input: str | list[str]
+    input: str | Texts
     explain: StrictBool = Field(
         default=False, description="Say what carries each label; a pass of the model for every word."
     )

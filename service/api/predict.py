@@ -10,15 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from models.manifest import MODEL
 from service.api.dependencies import CurrentModel, CurrentSettings
-from service.api.passages import EXAMPLE, checked
+from service.api.passages import EXAMPLE, Texts, checked
 from service.api.problems import responses
 from service.api.security import READS, SCORES
 from service.errors import InvalidInput
 from service.report import Classification
 
 router = APIRouter(tags=["text-embeddings-inference"])
-# One fault says enough of a list that may have a million.
-Texts = Annotated[list[str], Field(fail_fast=True)]
 
 
 class PredictParameters(BaseModel):

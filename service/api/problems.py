@@ -18,6 +18,8 @@ from service.api.schemas import Fault, ProblemDetails
 MEDIA_TYPE = "application/problem+json"
 # What a client may do about a saturated server: ask again after so many seconds.
 RETRY_AFTER = 1
+# A request can be wrong in a million places; so many of them are named.
+FAULTS = 20
 STATUS: dict[type[errors.CandourError], int] = {
     errors.MalformedRequest: 400,
     errors.Unauthorised: 401,
@@ -88,7 +90,7 @@ def install(app: FastAPI) -> None:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if any(one["loc"] == ("body",) for one in found) and media_type not in ("", "application/json"):
             return of(errors.UnsupportedBody(f"a body of type {media_type}: send application/json"))
-        faults = [Fault(where=list(one["loc"]), detail=one["msg"]) for one in found]
+        faults = [Fault(where=list(one["loc"]), detail=one["msg"]) for one in found[:FAULTS]]
         detail = "the request does not have the form that it must have"
         return problem(422, "invalid-request", detail, faults=faults)
 

@@ -19,7 +19,7 @@ class Fault(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """RFC 9457. type is stable; `errors` names the places in the request that were wrong."""
+    """RFC 9457. type is stable; `errors` names places in the request that were wrong, the first twenty of them."""
 
     type: str = Field(examples=["invalid-request"])
     title: str = Field(examples=["Unprocessable Content"])
@@ -91,7 +91,8 @@ class ModelsResponse(BaseModel):
 
 
 class Ready(BaseModel):
-    """model: the version that answers."""
+    """model: the version that answers. problem: why it is not the one that was promoted since."""
 
     status: Literal["ready"] = "ready"
     model: str
+    problem: str | None = None

@@ -1,7 +1,12 @@
 """The store on disk: published whole or not at all, verified, promoted and rolled back."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +14,7 @@ import pytest
 from models import classifier, manifest
 from models.manifest import ArtefactError
 from models.registry import Registry
+from tests.models import variants
 
 
 @pytest.fixture
@@ -114,3 +120,151 @@ def test_a_model_of_another_segmentation_is_refused(store: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"segmentation": "0"}))
     with pytest.raises(ArtefactError, match="segmentation 0"):
         classifier.load(root=store)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six versions: `now` is the champion, `base` the one before, `next` the candidate; the others have no alias."""
+    store = variants.store(tmp_path_factory.mktemp("several"), "now", "next", "spare", "older", "oldest")
+    Registry(store).promote("now")
+    Registry(store).nominate("next")
+    for version, created in (("spare", 3), ("older", 2), ("oldest", 1)):
+        path = store / version / manifest.MANIFEST
+        found = json.loads(path.read_text())
+        path.write_text(json.dumps(found | {"created": f"2020-01-0{created}T00:00:00Z"}))
+    return store
+
+
+def visible(store: Path) -> set[str]:
+    return {path.name for path in store.iterdir()}
+
+
+def test_the_candidate_that_is_promoted_is_no_candidate_any_more(several: Path, tmp_path: Path) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    assert registry.aliases() == {"champion": "now", "previous": "base", "candidate": "next"}
+    registry.nominate("spare")
+    registry.promote("next")
+    assert registry.aliases() == {"champion": "next", "previous": "now", "candidate": "spare"}
+    registry.promote("candidate")
+    assert registry.aliases() == {"champion": "spare", "previous": "next"}
+    registry.rollback()
+    registry.rollback()
+    assert registry.aliases() == {"champion": "spare", "previous": "next"}
+
+
+def test_pruning_leaves_what_an_alias_names_and_the_newest_of_the_rest(several: Path, tmp_path: Path) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    assert registry.unnamed() == ["oldest", "older", "spare"]
+    assert registry.unnamed(keep=2) == ["oldest"]
+    assert registry.unnamed(keep=9) == []
+    registry.prune(registry.unnamed(keep=1))
+    assert registry.versions() == ["base", "next", "now", "spare"]
+    for name in ("now", "champion", "previous", "next"):
+        with pytest.raises(ArtefactError, match="is not removed"):
+            registry.prune(["spare", name])
+    with pytest.raises(ArtefactError, match="no model"):
+        registry.prune(["spare", "../store"])
+    assert visible(registry.root) == {"aliases.json", "base", "next", "now", "spare"}
+
+
+def test_a_version_that_cannot_be_read_is_pruned_first(several: Path, tmp_path: Path) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    (registry.root / "spare" / manifest.MANIFEST).unlink()
+    (registry.root / "spare" / manifest.MANIFEST).write_text("{")
+    assert registry.unnamed(keep=1) == ["spare", "oldest"]
+
+
+def test_pruning_leaves_a_version_that_is_being_published(several: Path, tmp_path: Path) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    (registry.root / ".publishing-dead").mkdir()
+    with registry.publishing("new") as folder:
+        registry.prune([])
+        assert visible(registry.root) & {folder.name, ".publishing-dead"} == {folder.name}
+        for file in (*manifest.FILES, manifest.MANIFEST):
+            shutil.copy(several / "base" / file, folder / file)
+        found = json.loads((folder / manifest.MANIFEST).read_text())
+        (folder / manifest.MANIFEST).write_text(json.dumps(found | {"version": "new"}))
+    assert registry.verify("new").version == "new"
+
+
+def test_of_two_publications_of_one_name_the_second_is_refused(several: Path, tmp_path: Path) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    with pytest.raises(ArtefactError, match="exists already"), registry.publishing("new") as folder:
+        variants.publish(registry.root, "new")
+        shutil.copytree(registry.root / "new", folder, dirs_exist_ok=True)
+    assert registry.verify("new").version == "new"
+
+
+@pytest.mark.parametrize("name", ["champion", "candidate", "previous", "../x", ".x", ""])
+def test_a_version_cannot_have_the_name_of_an_alias_or_none(several: Path, name: str) -> None:
+    with pytest.raises(ArtefactError, match="is no name for a version"):
+        Registry(several).ensure_new(name)
+
+
+def test_a_folder_that_holds_another_version_than_its_name_says_is_not_promoted(several: Path, tmp_path: Path) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    variants.linked(registry.root / "spare", registry.root / "renamed")
+    with pytest.raises(ArtefactError, match="its manifest says 'spare'"):
+        registry.promote("renamed")
+    assert registry.aliases()["champion"] == "now"
+
+
+def test_who_changes_the_aliases_at_the_same_time_loses_nothing(several: Path, tmp_path: Path) -> None:
+    store = variants.linked(several, tmp_path / "store")
+    lost = []
+    with ThreadPoolExecutor(1) as pool:
+        promoting = pool.submit(lambda: [Registry(store).promote(("now", "base")[n % 2]) for n in range(60)])
+        while not promoting.done():
+            for version in ("spare", "older"):
+                Registry(store).nominate(version)
+                lost += [version] if Registry(store).aliases()["candidate"] != version else []
+        promoting.result()
+    assert not lost
+    assert Registry(store).aliases() == {"champion": "base", "previous": "now", "candidate": "older"}
+
+
+AFTER = {
+    "publish": {"champion": "now", "previous": "base", "candidate": "next"},
+    "nominate": {"champion": "now", "previous": "base", "candidate": "spare"},
+    "promote": {"champion": "next", "previous": "now"},
+    "rollback": {"champion": "base", "previous": "now", "candidate": "next"},
+    "prune": {"champion": "now", "previous": "base", "candidate": "next"},
+}
+
+
+@pytest.mark.parametrize("action", AFTER)
+def test_who_is_killed_at_any_step_leaves_a_whole_champion(several: Path, tmp_path: Path, action: str) -> None:
+    before = Registry(several).aliases()
+    step, status = 0, -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        step += 1
+        store = variants.linked(several, tmp_path / str(step))
+        ran = subprocess.run(
+            [sys.executable, "-m", "tests.models.killed", store, action, str(step)],
+            cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        )  # fmt: skip
+        status = ran.returncode
+        assert status in (0, -signal.SIGKILL), ran.stderr
+        registry = Registry(store)
+        assert registry.aliases() in (before, AFTER[action])
+        if status == 0:
+            assert registry.aliases() == AFTER[action]
+        for name in [*registry.aliases(), *registry.versions()]:
+            registry.verify(name)
+        # Nothing is in the way of whoever comes next, and what was left is swept up.
+        registry.promote("base")
+        registry.prune(registry.unnamed())
+        assert visible(store) == {"aliases.json", *registry.aliases().values()}
+    assert step > 3
+
+
+def test_the_file_of_aliases_can_be_read_by_others(several: Path, tmp_path: Path) -> None:
+    store = variants.linked(several, tmp_path / "store")
+    umask = os.umask(0o022)
+    try:
+        Registry(store).rollback()
+        variants.publish(store, "new")
+    finally:
+        os.umask(umask)
+    assert (store / "aliases.json").stat().st_mode & 0o777 == 0o644
+    assert (store / "new").stat().st_mode & 0o777 == 0o755

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -24,11 +25,13 @@ import pytest
 from labels import taxonomy
 from models.classifier import Classifier
 from service import analysis, batch, client, compare
+from service.api.batches import BatchDocument
 from service.api.documents import GivenMetadata, InlineDocument
 from service.batch import Tally
+from service.batches import State
 from service.client import ApiError, AsyncClient, Client
 from service.keys import Scope
-from service.report import Failure, Row
+from service.report import Failure, Row, ScoredDocument
 from service.settings import Settings
 from service.store import DocumentFilter, PassageFilter, Store
 from tests.service.serving import served
@@ -475,12 +478,44 @@ def test_both_clients_have_the_same_operations() -> None:
     assert both[0] == both[1]
 
 
+def test_a_batch_is_handed_over_watched_and_fetched(api: Client, tmp_path: Path) -> None:
+    texts = [f"Visit {n} was late, and nobody of {tmp_path.name} said so." for n in range(5)]
+    (tmp_path / "releases.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in [*texts, ""]))
+    with zipfile.ZipFile(tmp_path / "releases.zip", "w") as archive:
+        for n, text in enumerate([*texts, ""]):
+            archive.writestr(f"{n}.txt", text)
+    inline = [
+        client.Listed(text=text, path=f"{n}.txt", published=date(2026, 5, 4)) for n, text in enumerate([*texts, ""])
+    ]
+    sent = [api.submit(documents) for documents in (tmp_path / "releases.jsonl", tmp_path / "releases.zip", inline)]
+    assert [one.id for one in islice(api.batches(page_size=2), 3)] == [one.id for one in reversed(sent)]
+    for one in sent:
+        while (found := api.batch(one.id)).state is not State.DONE:
+            time.sleep(0.01)
+        assert (found.documents, found.done, found.failed) == (6, 5, 1)
+        *scored, failure = api.results(one.id)
+        assert [document.passages[0].text for document in scored if isinstance(document, ScoredDocument)] == texts
+        assert isinstance(failure, Failure) and failure.error.type == "empty-document"
+    assert api.cancel(sent[0].id).state is State.DONE
+    with pytest.raises(ApiError, match="404 not-found"):
+        list(api.results("0"))
+
+
+def test_a_batch_whose_answer_was_lost_is_one_batch(connect: Callable[..., Client], proxy: Proxy) -> None:
+    api = connect(proxy.url)
+    before = len(list(api.batches()))
+    proxy.answers = [says(503), loses]
+    api.submit([{"text": "Reviews slip once."}])
+    assert len(list(api.batches())) == before + 1
+
+
 def test_filters_and_metadata_are_those_of_the_api() -> None:
     for ours, theirs in (
         (client.DocumentFilters, DocumentFilter),
         (client.PassageFilters, PassageFilter),
         (client.Given, GivenMetadata),
         (client.Inline, InlineDocument),
+        (client.Listed, BatchDocument),
     ):
         assert get_type_hints(ours) == {name: info.annotation for name, info in theirs.model_fields.items()}
 

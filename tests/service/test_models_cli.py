@@ -1,0 +1,170 @@
+"""`candour models`, as a shell runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models import manifest
+from models.registry import Registry
+from tests.models import variants
+
+COMMAND = Path(sys.executable).with_name("candour")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`one` is the champion, `base` the one before it; `two` and `three` have no alias."""
+    store = variants.store(tmp_path_factory.mktemp("several"), "one", "two", "three")
+    Registry(store).promote("one")
+    return store
+
+
+@pytest.fixture
+def store(several: Path, tmp_path: Path) -> Path:
+    return variants.linked(several, tmp_path / "store")
+
+
+def models(store: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, "models", *arguments], env=os.environ | {"CANDOUR_STORE": str(store)}, input=stdin,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def damage(store: Path, version: str) -> None:
+    card = store / version / manifest.CARD
+    text = card.read_bytes()
+    card.unlink()  # its content is that of the other versions, too
+    card.write_bytes(text + b"\n")
+
+
+def test_list_shows_each_version_with_its_aliases_and_scores(store: Path) -> None:
+    done = models(store, "list")
+    assert done.returncode == 0, done.stderr
+    head, *rows = [line.split() for line in done.stdout.splitlines()]
+    assert head[:3] == ["version", "created", "aliases"]
+    assert [row[0] for row in rows] == ["base", "one", "three", "two"]
+    by_version = {row[0]: row for row in rows}
+    assert by_version["one"][3] == "champion" and by_version["base"][3] == "previous"
+    metrics = manifest.read(store / "two").metrics
+    expected = [f"{metrics[name]:.4f}" for name in ("test/macro_f1/theme", "test/macro_f1/stance")]
+    assert by_version["two"][3:5] == expected
+    size = sum(path.stat().st_size for path in (store / "two").iterdir()) / 1e6
+    assert by_version["two"][5] == f"{size:.1f}"
+
+
+def test_list_goes_on_past_what_cannot_be_read(store: Path) -> None:
+    path = store / "two" / manifest.MANIFEST
+    path.unlink()
+    path.write_text("{")
+    done = models(store, "list")
+    assert done.returncode == 0 and "cannot be used" in done.stderr
+    rows = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines()}
+    assert rows["two"] == "unusable" and rows["three"] != "unusable"
+
+
+def test_show_says_thresholds_metrics_and_lineage(store: Path) -> None:
+    done = models(store, "show")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("one champion\n")
+    found = manifest.read(store / "one")
+    rows = {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines() if line.strip()}
+    assert rows["stance/critical/threshold"] == "0.9900"
+    assert rows["test/macro_f1/theme"] == f"{found.metrics['test/macro_f1/theme']:.4f}"
+    assert rows["commit"] == found.lineage.commit and rows["data_counts/train"] == "13967"
+    assert rows["packages/onnxruntime"] == found.lineage.packages["onnxruntime"]
+    assert found.sha256[manifest.MODEL] in "".join(done.stdout.split())
+
+
+def test_diff_shows_what_differs_and_counts_the_rest(store: Path) -> None:
+    lineage = manifest.read(store / "base").lineage.model_dump(mode="json")
+    changed = lineage | {"seed": 7, "parent": "base", "data_counts": {"train": 14000}}
+    variants.publish(store, "other", threshold=0.25, lineage=changed)
+    done = models(store, "diff", "champion", "other")
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
+    assert rows["theme/thresholds/threshold"] == ["0.9900", "0.2500", "-0.7400"]
+    assert rows["seed"] == ["1", "7", "+6"] and rows["parent"] == ["base"]
+    assert rows["data_counts/train"] == ["13967", "14000", "+33"] and rows["data_counts/dev"] == ["2054"]
+    assert "theme/thresholds/bias" not in rows and "test/macro_f1/theme" not in rows
+    assert rows["metrics:"][0] == "0" and rows["calibration:"][0] == "8"
+    assert models(store, "diff", "one", "one").stdout.count("\n\n") == 4
+
+
+def test_promote_and_roll_back(store: Path) -> None:
+    done = models(store, "promote", "two")
+    assert done.returncode == 0 and "the champion is two; before it: one" in done.stderr
+    assert Registry(store).aliases() == {"champion": "two", "previous": "one"}
+    done = models(store, "rollback")
+    assert done.returncode == 0 and "the champion is one; before it: two" in done.stderr
+    assert Registry(store).aliases() == {"champion": "one", "previous": "two"}
+
+
+def test_what_no_server_could_serve_is_not_promoted(store: Path) -> None:
+    damage(store, "two")
+    variants.publish(store, "cut", segmentation="0")
+    variants.publish(store, "none", model=b"no network")
+    before = Registry(store).aliases()
+    for name, why in (
+        ("two", "not the published file"), ("cut", "segmentation 0"), ("none", "cannot be loaded"), ("x", "no model"),
+    ):  # fmt: skip
+        done = models(store, "promote", name)
+        assert done.returncode == 1 and why in done.stderr and "Traceback" not in done.stderr
+    assert Registry(store).aliases() == before
+    damage(store, "base")
+    done = models(store, "rollback")
+    assert done.returncode == 1 and "not the published file" in done.stderr
+    assert Registry(store).aliases() == before
+
+
+def test_a_rollback_without_a_previous_champion_is_refused(tmp_path: Path) -> None:
+    done = models(variants.store(tmp_path), "rollback")
+    assert done.returncode == 1 and "no previous champion" in done.stderr
+
+
+def test_verify_names_what_is_damaged(store: Path) -> None:
+    done = models(store, "verify")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"{version}: good" for version in ("base", "one", "three", "two")]
+    damage(store, "two")
+    (store / "base" / manifest.TOKENIZER).unlink()
+    done = models(store, "verify")
+    assert done.returncode == 1 and done.stdout.splitlines() == ["one: good", "three: good"]
+    assert f"two/{manifest.CARD} is not the published file" in done.stderr
+    assert f"base/{manifest.TOKENIZER} cannot be read" in done.stderr
+    assert models(store, "verify", "champion", "three").returncode == 0
+    assert models(store, "verify", "champion", "previous").returncode == 1
+
+
+def test_verify_misses_no_version_that_an_alias_names_and_nobody_has(store: Path) -> None:
+    (store / "aliases.json").unlink()
+    (store / "aliases.json").write_text('{"champion": "one", "previous": "lost"}')
+    done = models(store, "verify")
+    assert done.returncode == 1 and "no model 'lost'" in done.stderr
+
+
+def test_prune_asks_first_and_keeps_the_newest(store: Path) -> None:
+    variants.publish(store, "old", created="2020-01-01T00:00:00Z")
+    for answer in ("n\n", ""):
+        done = models(store, "prune", "--keep", "2", stdin=answer)
+        assert done.returncode == 1 and done.stdout.splitlines()[0] == "old"
+        assert "old" in Registry(store).versions()
+    assert models(store, "prune", "--keep", "2", stdin="y\n").returncode == 0
+    assert Registry(store).versions() == ["base", "one", "three", "two"]
+    done = models(store, "prune", "--yes")
+    assert done.returncode == 0 and sorted(done.stdout.splitlines()) == ["three", "two"]
+    assert "removed 2" in done.stderr
+    assert Registry(store).versions() == ["base", "one"]
+    assert models(store, "prune").returncode == 0  # there is nothing to ask
+
+
+def test_the_store_can_be_named(store: Path, tmp_path: Path) -> None:
+    done = models(tmp_path / "nowhere", "show", "two", "--store", str(store))
+    assert done.returncode == 0 and done.stdout.startswith("two\n")
+    done = models(tmp_path / "nowhere", "show", "two")
+    assert done.returncode == 1 and "train one with" in done.stderr
