@@ -3,9 +3,9 @@
     python benchmarks/document.py [--database URL]
 
 A `candour serve` of its own, with a key, and one client. In turn, some hundreds of times: the model labels the ten
-passages of a document in this process; the client sends the same document, which the server has not seen, and has its
-answer; the client classifies the same ten passages. A row: the median, the 95th percentile, and the ratio of each to the
-bare model's. Each run begins a new server; the last lines give the spread of the ratios over the runs.
+passages of a document in this process; the client sends the same document, which the server has not seen, and has
+its answer; the client classifies the same ten passages. A row: the median, the 95th percentile, and the ratio of each
+to the bare model's. Each run begins a new server; the last lines give the spread of the ratios over the runs.
 """
 
 from __future__ import annotations

@@ -22,13 +22,11 @@ from models.classifier import Classifier
 from service import analysis
 from service.errors import DocumentError, InvalidInput, InvalidMetadata, TooLarge, Unreadable
 from service.parsing import Parsed, Parsers
-from service.report import Classification, ExplainedRow, Failure, Metadata, Problem, Row, ScoredDocument
+from service.report import METADATA, Classification, ExplainedRow, Failure, Metadata, Problem, Row, ScoredDocument
 
 log = logging.getLogger("candour.batch")
 # Files read ahead of the model, their bytes, and passages that it is given together.
 AHEAD, AHEAD_BYTES, TOGETHER = 16, 100_000_000, 256
-# The ending of a file that says what is known of the document beside it.
-METADATA = ".meta.json"
 # Lines classified at a time: enough to sort by length, few enough to hold.
 CHUNK = 1024
 # The same where each is explained, and costs some sixty passes of the network.
@@ -105,16 +103,17 @@ def score(
     parsers: Parsers,
     tally: Tally,
     max_bytes: int,
-    known: Callable[[str], bool] = lambda _: False,
+    known: Callable[[str], bool] | None = None,
 ) -> Iterator[ScoredDocument | Failure]:
     """The result of each file, in order: a scored document, or why there is none. A known one has no result.
 
     While the model labels the passages of some documents, together, so that all cores have work, the next ones are
-    read. known: whether a content need not be scored, given its sha256. What is known of a document beside its text is
-    taken from the file PATH.meta.json, where there is one.
+    read. known: whether a content need not be scored, given its sha256; with it, one that comes twice is scored once.
+    What is known of a document beside its text is taken from the file PATH.meta.json, where there is one.
     """
     ahead, window, held = iter(files), deque[_Reading](), 0
     chunk: list[Parsed | Failure] = []
+    seen: set[str] = set()
     while True:
         while len(window) < AHEAD and held < AHEAD_BYTES and (path := next(ahead, None)) is not None:
             if reading := _begun(path, parsers, max_bytes, known):
@@ -127,8 +126,14 @@ def score(
         reading = window.popleft()
         held -= reading.size
         started = time.perf_counter()
-        chunk.append(reading.outcome())
+        found = reading.outcome()
         tally.waiting += time.perf_counter() - started
+        if known and isinstance(found, Parsed):
+            if found.sha256 in seen:
+                tally.known += 1
+                continue
+            seen.add(found.sha256)
+        chunk.append(found)
         if sum(len(found.passages) for found in chunk if isinstance(found, Parsed)) >= TOGETHER:
             yield from _scored(chunk, classifier, tally)
             chunk = []
@@ -153,12 +158,12 @@ class _Reading:
             return _failure(self.name, error)
 
 
-def _begun(path: Path, parsers: Parsers, max_bytes: int, known: Callable[[str], bool]) -> _Reading | None:
+def _begun(path: Path, parsers: Parsers, max_bytes: int, known: Callable[[str], bool] | None) -> _Reading | None:
     """Have a file read; None where its content is known."""
     name = os.fsencode(path).decode("utf-8", "replace")
     try:
         data = _bytes(path, max_bytes)
-        if known(hashlib.sha256(data).hexdigest()):
+        if known and known(hashlib.sha256(data).hexdigest()):
             return None
         return _Reading(name, len(data), parsers.submit(data, name), _metadata(path))
     except DocumentError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import ipaddress
 import os
+import re
 import signal
 import sys
 import time
@@ -26,7 +27,7 @@ from labels.taxonomy import TaxonomyError
 from models import classifier
 from models.classifier import Classifier
 from models.manifest import ArtefactError
-from service import batch, compare, keys_cli, labels_cli, outputs, render, report_cli
+from service import batch, collect_cli, compare, drift_cli, keys_cli, labels_cli, models_cli, outputs, render, report_cli, work_cli
 from service.batch import Tally
 from service.errors import CandourError
 from service.outputs import Output
@@ -40,6 +41,8 @@ SOME_FAILED = 3
 EXTRAS = {"altair": "report", "vl_convert": "report", "ray": "ray"}
 # What `candour serve` gives the requests that it has taken when it is told to stop.
 SECONDS_TO_FINISH = 20
+# A worker process that says nothing for so long hangs, and is replaced. On a busy machine one takes seconds to start.
+SECONDS_OF_SILENCE = 60
 app = typer.Typer(
     help="Themes and stances in what is written about English children's services, passage by passage.",
     no_args_is_help=True,
@@ -49,7 +52,11 @@ app = typer.Typer(
 )
 app.add_typer(labels_cli.labels_app, name="labels")
 app.add_typer(keys_cli.keys_app, name="keys")
+app.add_typer(models_cli.models_app, name="models")
+app.command(epilog="Example:  [bold]candour collect sources.toml -o collected[/bold]")(collect_cli.collect)
+app.command()(work_cli.work)
 app.command(epilog="Example:  [bold]candour report scores.jsonl -o report.html[/bold]")(report_cli.report)
+app.command(epilog="Example:  [bold]candour drift --store --since 2026-11-01[/bold]")(drift_cli.drift)
 log = Console(stderr=True, highlight=False)
 ModelOption = Annotated[str | None, typer.Option("--model", help="Version or alias. Default: CANDOUR_MODEL, champion.")]
 
@@ -66,9 +73,16 @@ def _known(path: Path | None) -> Path | None:
     return path
 
 
+def _address(ray: str | None) -> str | None:
+    if ray is not None and ray != "local" and not re.fullmatch(r"[^/]+:\d+", ray):
+        raise typer.BadParameter(f"{ray}: must be `local`, or HOST:PORT of a cluster's head node")
+    return ray
+
+
 @app.command(
     epilog="Examples:  [bold]candour score reports/[/bold]  ·  [bold]candour score a.pdf b.html -o scores.jsonl[/bold]"
     "  ·  [bold]candour score releases/ -o scores.parquet[/bold]"
+    "  ·  [bold]candour score /shared/releases -o /shared/scores.parquet --ray 10.0.0.1:6379[/bold]"
 )
 def score(
     paths: Annotated[list[Path], typer.Argument(help="Documents, or folders of them (PDF, DOCX, HTML, EML, text).")],
@@ -88,6 +102,16 @@ def score(
     bom: Annotated[
         bool, typer.Option("--bom", help="Begin a new CSV file with the mark by which Excel knows UTF-8.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="HOST:PORT|local",
+            callback=_address,
+            help="Score on a Ray cluster, or on one of this machine's own (extra `ray`), to a .parquet output. Candour "
+            "is installed on all its machines, and all see the documents and the output at the same paths.",
+        ),
+    ] = None,
     model: ModelOption = None,
 ) -> None:
     """Score documents: each is cut into passages, and each passage gets its themes and stances.
@@ -95,6 +119,8 @@ def score(
     With --output or --store, what was scored before is not scored again, and a run that was cut off goes on where it
     was. Without either, results are shown as tables.
     """
+    if ray and (store or output is None or output.suffix.lower() != ".parquet"):
+        raise typer.BadParameter("writes to a .parquet --output, and nowhere else", param_hint="--ray")
     settings = Settings()
     tally, started = Tally(), time.perf_counter()
     loaded = _load(settings, model)
@@ -111,9 +137,20 @@ def score(
         if store:
             held.append(outputs.Stored(stack.enter_context(opened(settings.database))))
         news = outputs.News(held, outputs.version_of(loaded.version, SEGMENTATION), rescore)
-        parsers = stack.enter_context(_parsers(settings))
-        with render.progress(log, tally, len(files)) as advance:
-            for result in batch.score(files, loaded, parsers, tally, settings.max_bytes, news.is_known):
+        advance = stack.enter_context(render.progress(log, tally, len(files)))
+        if ray and output is not None:
+            from service import cluster
+
+            stack.enter_context(cluster.connected(ray, settings.threads))
+            work = cluster.Work.of(output, loaded.manifest, settings.store, _limits(settings), settings.max_bytes)
+            for failures in cluster.score(files, news.is_known, work, tally):
+                for failure in failures:
+                    held[0].write(failure)
+                advance()
+        else:
+            known = news.is_known if held else None
+            parsers = stack.enter_context(_parsers(settings))
+            for result in batch.score(files, loaded, parsers, tally, settings.max_bytes, known):
                 for one in held:
                     one.write(result)
                 if output is None and (not store or isinstance(result, Failure)):
@@ -196,23 +233,27 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to bind. Default: CANDOUR_PORT, 8000.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: CANDOUR_WORKERS, 1.")] = None,
 ) -> None:
     """Serve the HTTP API; its documentation is at /docs."""
     import uvicorn
 
     from service.api import logs
-    from service.api.app import create_app
 
     settings = Settings()
     logs.configure()
+    _load(settings, None)  # what is wrong with it is said here once, and not by each worker
     try:
         # When all is finished, uvicorn raises the signal that stopped it again; to be told to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         uvicorn.run(
-            create_app(settings),
+            "service.api.app:worker",
+            factory=True,
+            workers=workers or settings.workers,
             host=_bound(host or settings.host, settings),
             port=settings.port if port is None else port,
             timeout_graceful_shutdown=SECONDS_TO_FINISH,
+            timeout_worker_healthcheck=SECONDS_OF_SILENCE,
             log_config=None,
         )
     except SystemExit as stopped:  # its own status for "could not start" is our "some inputs failed"
@@ -270,8 +311,11 @@ def _load(settings: Settings, model: str | None) -> Classifier:
 
 
 def _parsers(settings: Settings) -> Parsers:
-    limits = Limits(settings.max_parse_seconds, settings.max_parse_memory, settings.max_pages)
-    return Parsers(settings.threads or os.cpu_count() or 1, limits)
+    return Parsers(settings.threads or os.cpu_count() or 1, _limits(settings))
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.max_parse_seconds, settings.max_parse_memory, settings.max_pages)
 
 
 @contextmanager

@@ -14,10 +14,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +31,8 @@ from service.store import Store
 
 # Passages of a Parquet shard, which are held until it is written.
 SHARD = 20_000
+# Where other processes leave shards in a folder of them. By the dot, what reads the folder passes over it.
+STAGED = ".staged"
 # Seconds after which what was written is sent to the disk.
 SYNCED = 1.0
 
@@ -105,14 +108,13 @@ class News:
     """Which contents are new to one of some outputs; `outdated`: how many are not, and were scored by another model.
 
     version: of the results that are to be had (version_of). A content that was scored by another is only scored again
-    if rescore says so. A content that comes twice in a run is new once.
+    if rescore says so.
     """
 
     def __init__(self, outputs: Sequence[Output], version: str, rescore: bool) -> None:
         self._outputs = outputs
         self._version = version
         self._rescore = rescore
-        self._begun: set[str] = set()
         self.outdated = 0
 
     def is_known(self, sha256: str) -> bool:
@@ -122,9 +124,6 @@ class News:
         if versions and None not in versions and not (outdated and self._rescore):
             self.outdated += outdated
             return True
-        if versions and sha256 in self._begun:
-            return True
-        self._begun.add(sha256)
         return False
 
 
@@ -296,7 +295,8 @@ def plain(cell: str) -> str:
 
 
 def _line(body: dict[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=False) + "\n"
+    # Half of a surrogate pair, which an id may hold, goes back as it came: escaped.
+    return json.dumps(body, ensure_ascii=False).encode(errors="backslashreplace").decode() + "\n"
 
 
 def line(result: Any) -> str:
@@ -404,14 +404,46 @@ def _shards(folder: Path, columns: pa.Schema) -> Iterator[Output]:
         yield shards
     finally:
         shards.flush()
+        shards.adopt()
     shards.compact()
+
+
+@contextmanager
+def staging(folder: Path, themes: list[str], stances: list[str]) -> Iterator[Staged]:
+    """Shards that another process leaves in a Parquet output, whole. Who has it open, or opens it next, adopts them."""
+    place = folder / STAGED
+    place.mkdir(exist_ok=True)
+    staged = Staged(lambda: place / f"{uuid4().hex}.parquet", schema(themes, stances))
+    yield staged
+    staged.flush()
+
+
+class Staged:
+    """Rows that are written when there are SHARD of them. place: a path for the next shard."""
+
+    def __init__(self, place: Callable[[], Path], columns: pa.Schema) -> None:
+        self._place = place
+        self._columns = columns
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, document: ScoredDocument) -> None:
+        self._rows += rows(document)
+        if len(self._rows) >= SHARD:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._rows:
+            with replacing(self._place()) as partial:
+                pq.write_table(pa.Table.from_pylist(self._rows, self._columns), partial, compression="zstd")
+            self._rows = []
 
 
 class _Shards:
     def __init__(self, folder: Path, columns: pa.Schema) -> None:
         self._folder = folder
         self._columns = columns
-        self._rows: list[dict[str, Any]] = []
+        self._written = Staged(lambda: self._place(self._free()), columns)
+        self.adopt()
         self._held = self.compact()
 
     def version(self, sha256: str) -> str | None:
@@ -419,16 +451,21 @@ class _Shards:
 
     def write(self, result: ScoredDocument | Failure) -> None:
         assert isinstance(result, ScoredDocument)
-        self._rows += rows(result)
-        if len(self._rows) >= SHARD:
-            self.flush()
+        self._written.write(result)
 
     def flush(self) -> None:
-        if self._rows:
-            number = max((int(shard.stem.removeprefix("part-")) for shard in self._all()), default=-1) + 1
-            with replacing(self._folder / f"part-{number:05}.parquet") as partial:
-                pq.write_table(pa.Table.from_pylist(self._rows, self._columns), partial, compression="zstd")
-            self._rows = []
+        self._written.flush()
+
+    def adopt(self) -> None:
+        """Take in the staged shards, the oldest first; what is not whole, a writer that died has left."""
+        staged = self._folder / STAGED
+        for partial in staged.glob("*.partial"):
+            partial.unlink(missing_ok=True)
+        whole = sorted(staged.glob("*.parquet"), key=lambda shard: shard.stat().st_mtime)
+        for number, shard in enumerate(whole, self._free()):
+            shard.replace(self._place(number))
+        with suppress(OSError):  # there is none, or a writer that lost its run is still at it
+            staged.rmdir()
 
     def compact(self) -> dict[str, str]:
         """Drop rows that a later shard replaces; the version held of each content, by its sha256."""
@@ -454,6 +491,13 @@ class _Shards:
 
     def _all(self) -> list[Path]:
         return sorted(self._folder.glob("part-*.parquet"))
+
+    def _free(self) -> int:
+        """The number of the next shard."""
+        return max((int(shard.stem.removeprefix("part-")) for shard in self._all()), default=-1) + 1
+
+    def _place(self, number: int) -> Path:
+        return self._folder / f"part-{number:05}.parquet"
 
 
 @contextmanager

@@ -87,8 +87,8 @@ def tally(console: Console, counted: Tally, outdated: int, seconds: float, model
 def progress(console: Console, counted: Tally, total: int) -> Iterator[Callable[[], None]]:
     """A function to call after each result: it shows how far a run is, and when it will be done.
 
-    On a terminal as a bar, elsewhere, in a run of more than UNTOLD seconds, as a line each tenth of the way. What is left is reckoned from the whole run so
-    far: the last few documents say little of the next ones.
+    On a terminal as a bar; elsewhere, in a run of more than UNTOLD seconds, as a line each tenth of the way. What is
+    left is reckoned from the whole run so far: the last few documents say little of the next ones.
     """
     started, shown = time.perf_counter(), 0
     columns = (TextColumn("{task.description}"), BarColumn())

@@ -96,6 +96,10 @@ class Summary(Result):
                                             "defensive or apologetic stance, sharpest first.")  # fmt: skip
 
 
+# The ending of a file that says what is known of the document beside it, as Metadata has it.
+METADATA = ".meta.json"
+
+
 class Metadata(Result):
     """What is known of a document beside its text."""
 

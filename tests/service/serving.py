@@ -19,6 +19,7 @@ def served(settings: Settings) -> Iterator[str]:
     """The base URL of a server with settings, which answers from here to the end of the block."""
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # asyncio does so for its own alone
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="served")
         thread.start()
         try:

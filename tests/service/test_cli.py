@@ -59,7 +59,8 @@ def test_score_goes_on_past_what_it_cannot_read(folder: Path, tmp_path: Path) ->
     assert passage["text"].startswith('"We are sorry') and "apologetic" in passage["stances"]
     assert {"text", "start", "end", "page", "themes", "stances", "primary_stance"} <= passage.keys()
     assert {"scores", "confident", "model"} <= passage.keys()
-    assert "documents 2, passages 7, failed 3, known 0, seconds" in done.stderr and "failed, unreadable: 1" in done.stderr
+    assert "documents 2, passages 7, failed 3, known 0, seconds" in done.stderr
+    assert "failed, unreadable: 1" in done.stderr
 
 
 def test_tables_have_a_row_a_passage_and_failures_beside_them(folder: Path, tmp_path: Path) -> None:
@@ -191,6 +192,22 @@ def test_each_file_is_scored_once_and_the_output_is_no_input(folder: Path) -> No
         done = candour("score", folder / "release.txt", folder / "2024" / ".." / "release.txt", folder / "2024", "-o",
                        folder / "2024" / "out.csv")  # fmt: skip
         assert done.returncode == 0 and said in done.stderr
+
+
+def test_the_same_content_is_one_document_and_every_bad_file_is_named(folder: Path, tmp_path: Path) -> None:
+    for name in ("release.txt", "noise.pdf"):
+        (folder / f"again-{name}").write_bytes((folder / name).read_bytes())
+    done = candour("score", folder, "-o", tmp_path / "out.jsonl")
+    assert "documents 2, passages 7, failed 3, known 1" in done.stderr
+    found = lines((tmp_path / "out.jsonl").read_text())
+    assert sorted(Path(str(row["path"])).name for row in found if "error" in row) == [
+        "again-noise.pdf", "empty.txt", "noise.pdf",
+    ]  # fmt: skip
+
+
+def test_half_a_surrogate_pair_in_an_id_goes_back_as_it_came() -> None:
+    done = candour("classify", stdin='{"id": "\\ud800", "text": "Plans drift."}\n')
+    assert done.returncode == 0 and done.stdout.startswith('{"id": "\\ud800", ')
 
 
 def test_deep_json_is_an_error_line() -> None:

@@ -1,6 +1,7 @@
 """Passages over HTTP, with the shipped model."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -44,9 +45,20 @@ def test_a_body_without_a_declared_length_is_bounded_too(client: TestClient, pat
     assert "200,000 bytes" in problem(response, 413, "too-large")
 
 
-def test_unknown_paths_and_methods_are_problems_too(client: TestClient) -> None:
-    problem(client.get("/v1/nothing"), 404, "not-found")
-    problem(client.get("/v1/classify"), 405, "method-not-allowed")
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        ({"input": "Plans drift.", "explain": 1}, 1),
+        ({"input": "Plans drift."} | {f"more {n}": n for n in range(1_000)}, 20),
+        ({"input": [1] * 10_000}, 2),
+    ],
+)
+def test_another_form_is_refused_and_the_first_faults_named(
+    client: TestClient, body: dict[str, Any], faults: int
+) -> None:
+    refused = client.post("/v1/classify", json=body)
+    problem(refused, 422, "invalid-request")
+    assert len(refused.json()["errors"]) == faults
 
 
 def test_explanations_come_when_asked_for(client: TestClient) -> None:

@@ -124,7 +124,15 @@ def test_what_cannot_be_scored_is_refused(client: TestClient, content: bytes, st
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"text": "a", "html": "b"}, {"text": 1}, {"text": "a", "x": 1}, [], {"text": "a", "url": "javascript:1"}],
+    [
+        {},
+        {"text": "a", "html": "b"},
+        {"text": 1},
+        {"text": "a", "x": 1},
+        [],
+        {"text": "a", "url": "javascript:1"},
+        {"text": "a", "published": 0},
+    ],
 )
 def test_inline_documents_of_another_form_are_refused(client: TestClient, body: object) -> None:
     problem(client.post("/v1/documents", content=json.dumps(body)), 422, "invalid-request")
@@ -145,7 +153,7 @@ def test_bodies_that_are_not_what_they_say_are_refused(client: TestClient) -> No
     assert "application/pdf" in problem(other, 415, "unsupported-body")
 
 
-@pytest.mark.parametrize("query", ["cursor=none", "limit=0", "kind=poem", "since=tomorrow", "colour=red"])
+@pytest.mark.parametrize("query", ["cursor=none", "limit=0", "kind=poem", "since=tomorrow", "until=0", "colour=red"])
 def test_listings_refuse_what_they_do_not_know(client: TestClient, query: str) -> None:
     for path in ("/v1/documents", "/v1/passages"):
         answer = client.get(f"{path}?{query}")

@@ -13,6 +13,7 @@ from models.classifier import Classifier
 from service import outputs
 from service.api import lines
 from service.batch import Tally, classify
+from tests.service.api.answers import problem
 
 NDJSON = {"content-type": "application/x-ndjson"}
 
@@ -54,6 +55,24 @@ def test_a_stream_may_be_longer_than_a_body_and_a_line_may_not(client: TestClien
     first, second = client.post("/v1/classify", content=pieces(), headers=NDJSON).text.splitlines()
     assert "CANDOUR_MAX_CHARACTERS" in json.loads(first)["error"]["detail"] and json.loads(first)["line"] == 1
     assert json.loads(second)["id"] == "next"
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/compare"])
+def test_lines_are_bounded_where_none_are_read(client: TestClient, path: str) -> None:
+    sent = client.post(path, content=(b"plans drift\n" for _ in range(20_000)), headers=NDJSON)
+    assert "200,000 bytes" in problem(sent, 413, "too-large")
+
+
+def test_half_of_a_surrogate_pair_costs_no_other_line(client: TestClient) -> None:
+    rows = [
+        b'{"id": "\\ud800", "text": "Plans drift."}',
+        b'{"id": 1, "text": "\\udfff drift."}',
+        b'{"id": 2, "text": "Plans drift."}',
+    ]
+    sent = client.post("/v1/classify", content=b"\n".join(rows), headers=NDJSON)
+    found = [json.loads(line) for line in sent.text.splitlines()]
+    assert [row["id"] for row in found] == ["\ud800", 1, 2]
+    assert ["error" in row for row in found] == [False, True, False]
 
 
 def test_an_empty_stream_has_an_empty_answer(client: TestClient) -> None:

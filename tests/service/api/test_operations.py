@@ -1,5 +1,6 @@
 """What the server says of itself, and what it does when there is too much or it goes wrong."""
 
+import gzip
 import json
 import sqlite3
 import threading
@@ -63,8 +64,22 @@ def test_every_answer_names_the_model_and_the_request(client: TestClient, champi
 
 
 def test_unknown_paths_and_methods_are_problems_too(client: TestClient) -> None:
-    problem(client.get("/v1/nothing"), 404, "not-found")
-    problem(client.get("/v1/classify"), 405, "method-not-allowed")
+    for path in ("/v1/nothing", "/v1/taxonomy/"):
+        problem(client.get(path), 404, "not-found")
+    for path, allowed in (("/v1/documents", "GET, POST"), ("/v1/documents/0", "DELETE, GET"), ("/livez", "GET, HEAD")):
+        refused = client.put(path)
+        problem(refused, 405, "method-not-allowed")
+        assert refused.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/documents", "/predict"])
+def test_compressed_bodies_are_refused(client: TestClient, path: str) -> None:
+    body = gzip.compress(b'{"input": "Plans drift."}')
+    refused = client.post(path, content=body, headers={"content-encoding": "GZIP", "content-type": "application/json"})
+    assert "gzip" in problem(refused, 415, "unsupported-body")
+    assert refused.headers["accept-encoding"] == "identity"
+    plain = client.post("/v1/classify", json={"input": "Plans drift."}, headers={"content-encoding": "identity"})
+    assert plain.status_code == 200
 
 
 def counts(client: TestClient) -> dict[str, float]:
@@ -83,6 +98,7 @@ def test_metrics_count_requests_passages_tokens_and_labels(serve: Serve, champio
     client.post("/v1/classify", json={"input": texts})
     client.post("/v1/classify", json={"input": ""})
     client.get("/v1/nothing")
+    client.request("SCAN", "/v1/documents")
     found = counts(client)
     assert found["candour_passages_total{}"] == 2
     assert found["candour_tokens_total{}"] == champion.network.tokens(texts)
@@ -92,7 +108,7 @@ def test_metrics_count_requests_passages_tokens_and_labels(serve: Serve, champio
         labels = json.dumps({"method": "POST", "route": "/v1/classify", "status": status})
         assert found[f"candour_requests_total{labels}"] == 1
     assert found['candour_request_seconds_count{"method": "POST", "route": "/v1/classify"}'] == 2
-    assert not any("nothing" in name for name in found)  # a scanner's paths would fill the memory
+    assert not any("nothing" in name or "SCAN" in name for name in found)  # a scanner's words would fill the memory
     assert found["candour_requests_in_flight{}"] == 0  # what asks for it is not counted
 
 
