@@ -8,6 +8,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from service.drift import NONE, Drift
 from service.report import Classification
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
@@ -34,6 +35,10 @@ class Metrics:
         self._swaps = Counter(
             "candour_swaps", "Times that another model was to be served.", ("result",), registry=self._registry
         )
+        self._drift = Gauge(
+            "candour_drift", "Distance of the last stored documents from the reference; over 1, they have drifted.",
+            ("kind", "figure"), registry=self._registry,
+        )  # fmt: skip
         for result in ("done", "failed"):
             self._swaps.labels(result)
 
@@ -61,6 +66,17 @@ class Metrics:
 
     def swapped(self, result: Literal["done", "failed"]) -> None:
         self._swaps.labels(result).inc()
+
+    def drifted(self, found: Drift | None) -> None:
+        """Show how far each kind of document is from the reference, as a share of what would be too far."""
+        self._drift.clear()
+        if found is None:
+            return
+        for source in found.sources:
+            if source.council is None:
+                for figure in source.figures:
+                    share = figure.distance / found.threshold
+                    self._drift.labels(source.kind or NONE, figure.name).set(share)
 
     def text(self) -> bytes:
         """All of it, in Prometheus's text format."""

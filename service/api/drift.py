@@ -1,0 +1,74 @@
+"""The metric of drift: the last documents of the store, held against the reference of the model that is served."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import State
+
+from service import drift
+from service.api.metrics import Metrics
+from service.drift import Drift, Profile, Reference
+from service.errors import NotFound
+from service.settings import Settings
+from service.store import DocumentFilter, Store
+
+log = logging.getLogger("candour.api")
+# Documents that are compared, the last that came; seconds between two looks at them.
+DOCUMENTS, EVERY = 200, 60.0
+
+
+@asynccontextmanager
+async def watching(state: State, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    """From here to the end of the block the metrics say how far the last documents are from the reference.
+
+    They say nothing while there is none beside the model.
+    """
+    task = asyncio.create_task(_watch(state, settings, metrics))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _watch(state: State, settings: Settings, metrics: Metrics) -> None:
+    window, version = None, None
+    while True:
+        try:
+            if version != state.classifier.version:
+                window, version = None, state.classifier.version
+                metrics.drifted(None)
+                window = _Window(await run_in_threadpool(drift.read, drift.beside(settings.store, version)))
+            if window is not None and (found := await run_in_threadpool(window.look, state.store)):
+                metrics.drifted(found)
+        except Exception as error:
+            log.warning("drift cannot be told", extra={"problem": str(error)})
+        await asyncio.sleep(EVERY)
+
+
+@dataclass
+class _Window:
+    """The profiles of the last documents that the reference's model labelled, by id. No text is kept."""
+
+    reference: Reference
+    profiles: dict[str, Profile] = field(default_factory=dict)
+
+    def look(self, store: Store) -> Drift | None:
+        """How they compare; None where they are those of the last look."""
+        listed = store.documents(DocumentFilter(), None, DOCUMENTS).items
+        last = [document.id for document in listed if document.model == self.reference.model]
+        if last == list(self.profiles):
+            return None
+        profiles: dict[str, Profile] = {}
+        for id_ in last:
+            with suppress(NotFound):  # deleted since
+                profiles[id_] = self.profiles.get(id_) or self.reference.profile(store.get(id_))
+        self.profiles = profiles
+        return drift.compare(self.reference, list(profiles.values()))
