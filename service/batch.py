@@ -25,8 +25,8 @@ from service.parsing import Parsed, Parsers
 from service.report import METADATA, Classification, ExplainedRow, Failure, Metadata, Problem, Row, ScoredDocument
 
 log = logging.getLogger("candour.batch")
-# Files read ahead of the model, their bytes, and passages that it is given together.
-AHEAD, AHEAD_BYTES, TOGETHER = 16, 100_000_000, 256
+# Files read ahead of the model, their bytes, and passages that it is given together, of not more than MOST files.
+AHEAD, AHEAD_BYTES, TOGETHER, MOST = 16, 100_000_000, 256, 256
 # Lines classified at a time: enough to sort by length, few enough to hold.
 CHUNK = 1024
 # The same where each is explained, and costs some sixty passes of the network.
@@ -134,7 +134,7 @@ def score(
                 continue
             seen.add(found.sha256)
         chunk.append(found)
-        if sum(len(found.passages) for found in chunk if isinstance(found, Parsed)) >= TOGETHER:
+        if sum(len(found.passages) for found in chunk if isinstance(found, Parsed)) >= TOGETHER or len(chunk) >= MOST:
             yield from _scored(chunk, classifier, tally)
             chunk = []
     yield from _scored(chunk, classifier, tally)

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, NotRequired, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -41,9 +41,20 @@ from service.api.schemas import (
 )  # fmt: skip
 from service.batches import Batch
 from service.compare import Comparison
+from service.corrections import Correction, Corrections, Queue, ReviewItem
 from service.report import DocumentSummary, Failure, FoundPassage, Page, Row, ScoredDocument
 
-__all__ = ["ApiError", "AsyncClient", "Client", "DocumentFilters", "Given", "Inline", "Listed", "PassageFilters"]
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "DocumentFilters",
+    "Given",
+    "Inline",
+    "Labelling",
+    "Listed",
+    "PassageFilters",
+]
 
 # Lines of one request, which is sent whole before its answer is read. A server whose answer is not read stops reading:
 # with more lines both might wait for ever; so many it takes in, whatever becomes of the answer.
@@ -124,6 +135,17 @@ class PassageFilters(DocumentFilters, total=False):
     confident: bool | None
 
 
+class Labelling(TypedDict):
+    """The labels that a person gives a passage. who: default the key's name; guide: default the present version."""
+
+    themes: list[str]
+    stances: list[str]
+    primary_stance: NotRequired[str | None]
+    who: NotRequired[str | None]
+    why: NotRequired[str | None]
+    guide: NotRequired[str | None]
+
+
 @dataclass(frozen=True)
 class _Call(Generic[T]):
     """A request, and what reads the body of its answer. options: further arguments of httpx's request."""
@@ -202,6 +224,22 @@ class Client:
     def passages(self, page_size: int | None = None, **filters: Unpack[PassageFilters]) -> Iterator[FoundPassage]:
         """Passages of stored documents, the newest document's first."""
         return self._items(_passages(page_size, filters))
+
+    def passage(self, id: str) -> FoundPassage:  # noqa: A002
+        """A passage of a stored document."""
+        return self._send(_passage(id))
+
+    def correct(self, id: str, **said: Unpack[Labelling]) -> Correction:  # noqa: A002
+        """Say what a passage's labels are. Where an answer is lost, the same may be kept twice."""
+        return self._send(_correct(id, said))
+
+    def corrections(self, id: str) -> Corrections:  # noqa: A002
+        """What people said of a passage's text."""
+        return self._send(_corrections(id))
+
+    def review(self, limit: int | None = None, who: str | None = None) -> list[ReviewItem]:
+        """The passages that a person should look at next. who: default the key's name."""
+        return self._send(_review(limit, who))
 
     def compare(self, report: str | Inline, response: str | Inline) -> Comparison:
         """What a response makes of a report's criticisms. Each is the id of a stored document, or is in the request."""
@@ -312,6 +350,18 @@ class AsyncClient:
 
     def passages(self, page_size: int | None = None, **filters: Unpack[PassageFilters]) -> AsyncIterator[FoundPassage]:
         return self._items(_passages(page_size, filters))
+
+    async def passage(self, id: str) -> FoundPassage:  # noqa: A002
+        return await self._send(_passage(id))
+
+    async def correct(self, id: str, **said: Unpack[Labelling]) -> Correction:  # noqa: A002
+        return await self._send(_correct(id, said))
+
+    async def corrections(self, id: str) -> Corrections:  # noqa: A002
+        return await self._send(_corrections(id))
+
+    async def review(self, limit: int | None = None, who: str | None = None) -> list[ReviewItem]:
+        return await self._send(_review(limit, who))
 
     async def compare(self, report: str | Inline, response: str | Inline) -> Comparison:
         return await self._send(_compare(report, response))
@@ -452,6 +502,26 @@ def _delete(id_: str) -> _Call[None]:
     return _Call("DELETE", f"/v1/documents/{quote(id_, safe='')}", lambda _: None)
 
 
+def _passage(id_: str) -> _Call[FoundPassage]:
+    return _Call("GET", f"/v1/passages/{quote(id_, safe='')}", FoundPassage.model_validate_json)
+
+
+def _correct(id_: str, said: Labelling) -> _Call[Correction]:
+    path = f"/v1/passages/{quote(id_, safe='')}/labels"
+    return _Call("POST", path, Correction.model_validate_json, options=_json(_without_none(said)))
+
+
+def _corrections(id_: str) -> _Call[Corrections]:
+    return _Call("GET", f"/v1/passages/{quote(id_, safe='')}/labels", Corrections.model_validate_json)
+
+
+def _review(limit: int | None, who: str | None) -> _Call[list[ReviewItem]]:
+    def items(body: bytes) -> list[ReviewItem]:
+        return Queue.model_validate_json(body).items
+
+    return _Call("GET", "/v1/review", items, _without_none({"limit": limit, "who": who}))
+
+
 def _compare(report: str | Inline, response: str | Inline) -> _Call[Comparison]:
     asked = {
         name: {"id": side} if isinstance(side, str) else _without_none(side)
@@ -560,7 +630,8 @@ def _retrying(kind: type[R], retries: int, pause: float) -> R:
 def _may_pass(error: BaseException) -> bool:
     """Whether the same request may be answered a while later."""
     if isinstance(error, ApiError):
-        return error.status in _PASSING and _asked(error) <= LONGEST_WAIT
+        # What took too long once would do so again, and keep others waiting.
+        return error.status in _PASSING and error.type != "timed-out" and _asked(error) <= LONGEST_WAIT
     return isinstance(error, httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError)
 
 

@@ -39,8 +39,6 @@ LOCAL = "local"
 TASK = 256
 # Tasks for each core at least, so that none waits long for the last.
 TASKS_A_CORE = 4
-# How often a task whose worker is lost is given to another: not for ever, for the documents may be what kills them.
-RETRIES = 10
 # Bytes of the object store of a cluster of this machine alone; paths and counts are all that pass through it.
 OBJECT_STORE = 100_000_000
 # Seconds in which a cluster must take the connection.
@@ -111,8 +109,7 @@ def score(files: Sequence[Path], known: Callable[[str], bool], work: Work, tally
         new = _new(files, known, work, cores)
         tally.known += len(files) - sum(map(len, new))
         actors = ray.data.ActorPoolStrategy(min_size=1, initial_size=max(1, min(cores, len(new))))
-        how = {"fn_constructor_args": (work,), "compute": actors, "num_cpus": 1, "max_task_retries": RETRIES}
-        for row in _done(new, cores, _Scorer, **how):
+        for row in _done(new, cores, _Scorer, fn_constructor_args=(work,), compute=actors, num_cpus=1):
             yield _counted(row, tally)
     except RayTaskError as error:
         raise ClusterError(f"a worker failed: {_first_line(error.cause)}") from error

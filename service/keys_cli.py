@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from service.keys import Scope
 from service.settings import Settings
@@ -39,7 +40,7 @@ def list_() -> None:
     for key in found:
         revoked = f"{key.revoked:%Y-%m-%d %H:%M}" if key.revoked else ""
         table.add_row(
-            key.id, key.name, key.prefix, " ".join(sorted(key.scopes)), f"{key.created:%Y-%m-%d %H:%M}", revoked
+            key.id, Text(key.name), key.prefix, " ".join(sorted(key.scopes)), f"{key.created:%Y-%m-%d %H:%M}", revoked
         )
     Console(highlight=False).print(table)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
@@ -19,10 +20,16 @@ from labels.agreement import Agreement
 from labels.dataset import Example, RowError
 from labels.interchange import FORMATS, SUFFIXES, Format
 from labels.passages import Passage
+from service import corrections
+from service.corrections import Correction, Said
 from service.documents import read
 from service.errors import DocumentError
+from service.settings import Settings
+from service.store import opened
 
 COULD_NOT_RUN, SOME_FAILED = 1, 3
+# Other people's words: ignored by git, and left out of packages.
+CORRECTIONS = dataset.DATA / "corrections.jsonl"
 labels_app = typer.Typer(
     help="Labelled data: find reports' passages again, check, split, compare annotators, import and export.",
     no_args_is_help=True,
@@ -141,6 +148,61 @@ def export(
     if interface:
         interface.write_text(interchange.label_studio_interface(labelling), encoding="utf-8")
     log.print(f"{len(examples)} rows exported: {output}")
+
+
+@labels_app.command(
+    epilog="Example:  [bold]candour labels correct 9f86d081884c7d65-0 --theme care_planning --stance critical "
+    '--who "Nerys Quill"[/bold]'
+)
+def correct(
+    passage: Annotated[str, typer.Argument(help="The passage's id, of the store of CANDOUR_DATABASE.")],
+    who: Annotated[str, typer.Option(help="The person who says so.")],
+    theme: Annotated[list[str] | None, typer.Option(help="A theme that it has; may be repeated.")] = None,
+    stance: Annotated[list[str] | None, typer.Option(help="A stance that it has; may be repeated.")] = None,
+    primary: Annotated[str | None, typer.Option(help="The strongest stance. Default: the first.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason, for who reads it later.")] = None,
+    guide: Annotated[str | None, typer.Option(help="The guide's version. Default: the present one.")] = None,
+) -> None:
+    """Say what a stored passage's labels are: all of them, or none. What was said before is kept."""
+    labelling = taxonomy.load()
+    said = Said(
+        themes=tuple(theme or ()),
+        stances=tuple(stance or ()),
+        primary_stance=primary or next(iter(stance or ()), None),
+        who=who,
+        why=why,
+        guide=guide or labelling.version,
+    )
+    with opened(Settings().database) as store:
+        kept = store.correct(passage, said.checked(labelling))
+    log.print(f"{passage}: {_said(kept)}", markup=False)
+
+
+@labels_app.command(epilog="Example:  [bold]candour labels pull -o corrections.jsonl[/bold]")
+def pull(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = CORRECTIONS,
+) -> None:
+    """Write the corrections of the store (CANDOUR_DATABASE) as examples, after the checks of all labelled data.
+
+    Where people disagree, nobody's labels are taken. Rows in which a check finds an error are left out (exit code 3).
+    """
+    with opened(Settings().database) as store:
+        pulled = corrections.pull(store.corrected(), taxonomy.load())
+    for disputed in pulled.disputed:
+        said = "; ".join(map(_said, disputed))
+        log.print(f"{disputed[0].document}-{disputed[0].position}: {said} [disputed]", style="yellow", markup=False)
+    for example, fault in pulled.refused:
+        log.print(f"{example.id}: {fault.detail} [{fault.check}]", style="red", markup=False)
+    dataset.write(output, pulled.examples)
+    counts = Counter(fault.check for _, fault in pulled.refused)
+    left_out = "".join(f", {count} refused ({check})" for check, count in sorted(counts.items()))
+    log.print(f"{len(pulled.examples)} corrections, {len(pulled.disputed)} disputed{left_out}: {output}", markup=False)
+    raise typer.Exit(SOME_FAILED if pulled.refused else 0)
+
+
+def _said(correction: Correction) -> str:
+    labels = ", ".join([*correction.themes, *correction.stances]) or "nothing"
+    return f"{labels}, says {correction.who}"
 
 
 def _passages_of(folder: Path, tick: Callable[[], None]) -> Callable[[str], list[Passage]]:

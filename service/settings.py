@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     )
     max_characters: int = Field(default=100_000, gt=0, description="The longest input of /v1/classify, in characters.")
     max_pages: int = Field(default=1_000, gt=0, description="The most pages of a PDF document.")
+    max_passages: int = Field(
+        default=5_000, gt=0, description="The most passages of a document that is not sent in a batch."
+    )
     max_parse_seconds: float = Field(default=30.0, gt=0, description="The longest that reading a document may take.")
     max_parse_memory: int = Field(
         default=1_000_000_000, gt=0, description="The most memory that reading a document may take, in bytes."
@@ -58,6 +61,11 @@ class Settings(BaseSettings):
         description="What `candour collect` calls itself, with a way to reach you: candour (news-desk@example.org).",
     )
     collect_seconds: float = Field(default=60.0, gt=0, description="The longest that one answer to it may take.")
+    retrain_folder: Path = Field(default=Path("work/retrain"), description="The folder of the runs of candour retrain.")
+    retrain_data: tuple[Path, ...] = Field(
+        default=(),
+        description="What it trains from beside corrections, a JSON list of files; () for the packaged ones.",
+    )
 
     @field_validator("rate")
     @classmethod

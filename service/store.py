@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from alembic import command
@@ -30,6 +31,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     MetaData,
+    Row,
     Select,
     String,
     TypeDecorator,
@@ -61,9 +63,10 @@ from sqlalchemy.orm import (
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from labels.dataset import Kind
-from labels.passages import normalise
+from labels.passages import fingerprint, normalise
 from service import keys
 from service.batches import Batch, Item, State
+from service.corrections import Candidate, Correction, Labelled, Said, doubt, verdict
 from service.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreError
 from service.keys import Key, Scope
 from service.report import (
@@ -90,6 +93,7 @@ _DRIVERS = {
 # Any number, as long as nothing else in the same PostgreSQL database takes it: held while the schema is made.
 _UPGRADE_LOCK = 5_238_417_902
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_PASSAGE_ID = re.compile("(.+)-([0-9]{1,9})", re.DOTALL)
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=Select[*tuple[Any, ...]])
@@ -152,7 +156,7 @@ class _Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+        return None if value is None else _storable(value)
 
 
 class _Time(TypeDecorator[datetime]):
@@ -230,6 +234,13 @@ class PassageRow(Base):
     confident: Mapped[bool]
     model: Mapped[str]
     folded: Mapped[str]
+    # The text's name in the order of the review queue, by which its corrections are found. SQLite can add no column
+    # without a default.
+    fingerprint: Mapped[str] = mapped_column(index=True, server_default="")
+    # The chance that one of the labels is wrong, by the scores.
+    doubt: Mapped[float] = mapped_column(server_default="0")
+    # What another model said before, where it said something else.
+    former: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class LabelRow(Base):
@@ -247,12 +258,35 @@ class LabelRow(Base):
     )
 
 
+class CorrectionRow(Base):
+    """What a person said of a text, and where it stood. Never changed; forgotten with its document."""
+
+    __tablename__ = "corrections"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    document: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), index=True)
+    position: Mapped[int]
+    fingerprint: Mapped[str]
+    text: Mapped[str]
+    themes: Mapped[list[str]]
+    stances: Mapped[list[str]]
+    primary_stance: Mapped[str | None]
+    who: Mapped[str]
+    why: Mapped[str | None]
+    guide: Mapped[str]
+    created: Mapped[datetime]
+    given: Mapped[dict[str, Any]]
+
+    __table_args__ = (Index(None, "fingerprint", "who"),)
+
+
 class OnceRow(Base):
     __tablename__ = "once"
 
     owner: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str]
+    made: Mapped[str]
     created: Mapped[datetime] = mapped_column(index=True)
 
 
@@ -315,11 +349,22 @@ class KeyRow(Base):
 
 
 _INSIDE = PassageRow.document == DocumentRow.id
+_CANDIDATE = select(
+    PassageRow.document,
+    PassageRow.position,
+    PassageRow.fingerprint,
+    PassageRow.doubt,
+    PassageRow.confident,
+    PassageRow.former,
+    DocumentRow.folded_council.label("council"),
+).join(DocumentRow)
 _OPEN = BatchRow.state.in_([State.QUEUED, State.RUNNING])
 # States of the documents of a batch.
 _WAITING, _DONE, _FAILED, _REPEATED = "waiting", "done", "failed", "repeated"
 # Results that are read together.
 _READ = 50
+# Passages that are read together on the way to those that are drawn.
+_WALKED = 500
 # Bytes of documents that are sent to the database together.
 _TOGETHER = 16_000_000
 
@@ -354,9 +399,8 @@ class Store:
     def check(self) -> None:
         """Raise StoreError where the store cannot be reached, or has another schema than this candour's."""
         with _transaction(self._reads) as session:
-            connection = session.connection()
-            found = MigrationContext.configure(connection).get_current_revision()
-            needed = ScriptDirectory.from_config(configuration(connection)).get_current_head()
+            found = MigrationContext.configure(session.connection()).get_current_revision()
+        needed = _head()
         if found != needed:
             raise StoreError(f"the store's schema is revision {found or 'none'}; this candour needs {needed}")
 
@@ -379,7 +423,7 @@ class Store:
             "updated": now,
         }
         with _transaction(self._writes) as session:
-            self._record(session, once, now)
+            self._record(session, once, document.id, now)
             new = _insert(session, DocumentRow).values(id=document.id, created=now, **given, **found)
             kept = {name: func.coalesce(new.excluded[name], getattr(DocumentRow, name)) for name in given}
             put = new.on_conflict_do_update(
@@ -389,8 +433,9 @@ class Store:
             )
             if session.scalar(put.returning(DocumentRow.id)) is None:
                 raise Conflict(f"another document has the id {document.id}")
+            former = _former(session, document)
             session.execute(delete(PassageRow).where(PassageRow.document == document.id))
-            if passages := list(_passage_rows(document)):
+            if passages := list(_passage_rows(document, former)):
                 session.execute(insert(PassageRow), passages)
             if labels := list(_label_rows(document)):
                 session.execute(insert(LabelRow), labels)
@@ -401,25 +446,30 @@ class Store:
         now = datetime.now(UTC)
         given = {name: value for name, value in _metadata(metadata, path).items() if value is not None}
         with _transaction(self._writes) as session:
-            self._record(session, once, now)
+            self._record(session, once, id, now)
             session.execute(update(DocumentRow).where(DocumentRow.id == id).values(updated=now, **given))
             return _get(session, id)
 
-    def recall(self, owner: str, key: str, digest: str) -> None:
-        """Raise KeyReused if the owner's Idempotency-Key came with another digest in the last 24 hours."""
+    def recall(self, once: Once) -> str | None:
+        """The id of what this request has made in the last 24 hours; None where it is new. Raises KeyReused."""
         with _transaction(self._reads) as session:
-            found = session.get(OnceRow, (owner, key))
-        if found and found.digest != digest and found.created >= datetime.now(UTC) - REMEMBERED:
-            raise _reused(key)
+            found = session.get(OnceRow, (once.owner, once.key))
+        if found is None or found.created < datetime.now(UTC) - REMEMBERED:
+            return None
+        if found.digest != once.digest:
+            raise _reused(once.key)
+        return found.made
 
-    def _record(self, session: Session, once: Once | None, now: datetime) -> None:
+    def _record(self, session: Session, once: Once | None, made: str, now: datetime) -> None:
         if once is None:
             return
         forgotten = OnceRow.created < now - REMEMBERED
-        new = _insert(session, OnceRow).values(owner=once.owner, key=once.key, digest=once.digest, created=now)
+        new = _insert(session, OnceRow).values(
+            owner=once.owner, key=once.key, digest=once.digest, made=made, created=now
+        )
         recorded = new.on_conflict_do_update(
             index_elements=[OnceRow.owner, OnceRow.key],
-            set_={"digest": once.digest, "created": now},
+            set_={"digest": once.digest, "made": made, "created": now},
             where=or_(OnceRow.digest == once.digest, forgotten),
         )
         if session.scalar(recorded.returning(OnceRow.key)) is None:
@@ -427,11 +477,6 @@ class Store:
         # Rows that another transaction is forgetting are left to it: waiting for each other would be a deadlock.
         old = select(OnceRow.owner, OnceRow.key).where(forgotten).with_for_update(skip_locked=True)
         session.execute(delete(OnceRow).where(tuple_(OnceRow.owner, OnceRow.key).in_(old)))
-
-    def find(self, sha256: str) -> ScoredDocument | None:
-        """The document with these bytes; None where there is none."""
-        with _transaction(self._reads) as session:
-            return _read(session, DocumentRow.id == sha256[:16], DocumentRow.sha256 == sha256)
 
     def version(self, sha256: str) -> tuple[str, str] | None:
         """The model and segmentation of what is stored of these bytes; None where nothing is."""
@@ -446,7 +491,10 @@ class Store:
             return _get(session, id)
 
     def delete(self, id: str) -> None:  # noqa: A002
-        """Forget a document and its passages. Raises NotFound."""
+        """Forget a document, its passages, and what people said of them. Raises NotFound.
+
+        A correction holds the passage's words, and who has a document deleted wants its words gone.
+        """
         with _transaction(self._writes) as session:
             if session.scalar(delete(DocumentRow).where(DocumentRow.id == id).returning(DocumentRow.id)) is None:
                 raise _no_document(id)
@@ -490,6 +538,79 @@ class Store:
             items, limit, lambda last: _cursor(_BY_TIME_AND_POSITION, (last.created, last.document, last.position))
         )
 
+    def passage(self, id: str) -> FoundPassage:  # noqa: A002
+        """A passage of a stored document. Raises NotFound."""
+        with _transaction(self._reads) as session:
+            return _found(*_standing(session, id))
+
+    def correct(self, id: str, said: Said) -> Correction:  # noqa: A002
+        """Keep what a person says of a passage, beside all that was said of it before. Raises NotFound."""
+        with _transaction(self._writes) as session:
+            passage, document = _standing(session, id, lock=True)
+            row = CorrectionRow(
+                document=document.id,
+                position=passage.position,
+                fingerprint=passage.fingerprint,
+                text=passage.text,
+                themes=list(said.themes),
+                stances=list(said.stances),
+                primary_stance=said.primary_stance,
+                who=said.who.strip(),
+                why=said.why,
+                guide=said.guide,
+                created=datetime.now(UTC),
+                given=_said_by_model(passage),
+            )
+            session.add(row)
+            session.flush()
+            session.refresh(row)  # as it is stored
+            return _correction(row)
+
+    def corrections(self, id: str) -> list[Correction]:  # noqa: A002
+        """All that people said of a passage's text, wherever it stands. Raises NotFound."""
+        with _transaction(self._reads) as session:
+            passage, _ = _standing(session, id)
+            query = select(CorrectionRow).where(CorrectionRow.fingerprint == passage.fingerprint)
+            return [_correction(row) for row in session.scalars(query)]
+
+    def corrected(self) -> list[tuple[Correction, Metadata]]:
+        """All corrections, each with what is known of its document."""
+        query = select(CorrectionRow, DocumentRow).join(DocumentRow)
+        with _transaction(self._reads) as session:
+            return [
+                (_correction(row), Metadata.model_validate(document, from_attributes=True))
+                for row, document in session.execute(query)
+            ]
+
+    def corrected_texts(self, who: str | None = None) -> set[str]:
+        """The fingerprints of the texts that a person has corrected, or anybody."""
+        query = select(CorrectionRow.fingerprint).distinct()
+        if who is not None:
+            query = query.where(CorrectionRow.who == who)
+        with _transaction(self._reads) as session:
+            return set(session.scalars(query))
+
+    def candidates(self) -> list[Candidate]:
+        """The passages that their model is not confident of, and those that the model before labelled differently."""
+        doubtful = or_(PassageRow.confident.is_(False), PassageRow.former.is_not(None))
+        with _transaction(self._reads) as session:
+            return [_candidate(row) for row in session.execute(_CANDIDATE.where(doubtful))]
+
+    def drawn(self, without: Collection[str], limit: int) -> list[Candidate]:
+        """A passage of each of the first texts, by fingerprint, that are not among those: at most `limit`."""
+        query = _CANDIDATE.order_by(PassageRow.fingerprint, PassageRow.document, PassageRow.position).limit(_WALKED)
+        found: list[Candidate] = []
+        last = ""
+        with _transaction(self._reads) as session:
+            while rows := session.execute(query.where(PassageRow.fingerprint > last)).all():
+                for row in rows:
+                    if row.fingerprint != last and row.fingerprint not in without:
+                        found.append(_candidate(row))
+                    last = row.fingerprint
+                if len(found) >= limit:
+                    break
+        return found[:limit]
+
     def create_batch(self, owner: str, items: Iterable[Item], once: Once | None = None) -> Batch:
         """A new batch of items, which are read one by one; what reading them raises leaves no batch behind.
 
@@ -499,7 +620,7 @@ class Store:
         name = secrets.token_hex(8) if once is None else _named_by(once)
         counts: Counter[str] = Counter()
         with _transaction(self._writes) as session:
-            self._record(session, once, now)
+            self._record(session, once, name, now)
             if (known := session.get(BatchRow, name)) is not None:
                 return _batch(known)
             batch = BatchRow(
@@ -639,6 +760,14 @@ class Store:
         with _transaction(self._reads) as session:
             return [_key(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created, KeyRow.id))]
 
+    def key(self, id: str) -> Key:  # noqa: A002
+        """The key with this id, revoked or not. Raises NotFound."""
+        with _transaction(self._reads) as session:
+            row = session.get(KeyRow, id)
+            if row is None:
+                raise NotFound(f"there is no key {id!r}")
+            return _key(row)
+
     def revoke_key(self, id: str) -> Key:  # noqa: A002
         """The key, which opens nothing from now on. Raises NotFound."""
         with _transaction(self._writes) as session:
@@ -673,10 +802,21 @@ def opened(url: str) -> Iterator[Store]:
 
 def configuration(connection: Connection) -> Config:
     """Alembic's configuration, for its commands (alembic.command) on a database."""
-    config = Config()
-    config.set_main_option("script_location", "service:migrations")
+    config = _scripts()
     config.attributes["connection"] = connection
     return config
+
+
+def _scripts() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "service:migrations")
+    return config
+
+
+@cache
+def _head() -> str | None:
+    """The schema of this candour."""
+    return ScriptDirectory.from_config(_scripts()).get_current_head()
 
 
 def _engines(url: str) -> tuple[Engine, Engine]:
@@ -749,12 +889,32 @@ def _metadata(given: Metadata, path: str | None) -> dict[str, Any]:
     }
 
 
-def _passage_rows(document: ScoredDocument) -> Iterator[dict[str, Any]]:
+def _former(session: Session, document: ScoredDocument) -> dict[str, dict[str, Any]]:
+    """What another model said of each text of a stored document that is put anew, by fingerprint."""
+    found = {}
+    for row in session.scalars(select(PassageRow).where(PassageRow.document == document.id)):
+        said = _said_by_model(row) if row.model != document.model else row.former
+        if said is not None:
+            found[row.fingerprint] = said
+    return found
+
+
+def _said_by_model(passage: PassageRow) -> dict[str, Any]:
+    return Labelled.model_validate(passage, from_attributes=True).model_dump()
+
+
+def _passage_rows(document: ScoredDocument, former: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for position, passage in enumerate(document.passages):
+        name = fingerprint(_storable(passage.text))
+        before = former.get(name)
+        differs = before is not None and verdict(Labelled.model_validate(before)) != verdict(passage)
         yield {
             "document": document.id,
             "position": position,
             "folded": _fold(passage.text),
+            "fingerprint": name,
+            "doubt": doubt(passage.themes, passage.stances, passage.scores),
+            "former": before if differs else None,
             **passage.model_dump(),
         }
 
@@ -863,6 +1023,31 @@ def _no_document(id: str) -> NotFound:  # noqa: A002
 
 def _reused(key: str) -> KeyReused:
     return KeyReused(f"the Idempotency-Key {key!r} came before with another request")
+
+
+def _standing(session: Session, id: str, lock: bool = False) -> tuple[PassageRow, DocumentRow]:  # noqa: A002
+    """The passage of an id and its document. lock: the document is not deleted until the transaction ends."""
+    if place := _PASSAGE_ID.fullmatch(id):
+        document, position = place[1], int(place[2])
+        query = select(PassageRow, DocumentRow).join(DocumentRow)
+        query = query.where(PassageRow.document == document, PassageRow.position == position)
+        if lock:
+            query = query.with_for_update(read=True, of=DocumentRow)
+        if found := session.execute(query).first():
+            return found[0], found[1]
+    raise NotFound(f"there is no passage {id!r}")
+
+
+def _correction(row: CorrectionRow) -> Correction:
+    return Correction.model_validate(row, from_attributes=True)
+
+
+def _candidate(row: Row[Any]) -> Candidate:
+    return Candidate(**row._mapping)
+
+
+def _storable(text: str) -> str:
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def _key(row: KeyRow) -> Key:

@@ -20,7 +20,7 @@ from labels.passages import SEGMENTATION
 from service import analysis
 from service.api import bodies
 from service.api.dependencies import CurrentModel, CurrentParsers, CurrentSettings, CurrentStore, Model
-from service.api.passages import bounded, day, next_page
+from service.api.passages import Stance, Theme, bounded, day, next_page
 from service.api.problems import responses
 from service.api.security import READS, Admin, Scorer
 from service.errors import NotFound, TooLarge
@@ -84,6 +84,8 @@ class DocumentQuery(DocumentFilter):
     """Which documents, and how many."""
 
     _day = field_validator("since", "until", mode="before")(day)
+    theme: Theme | None = Field(default=None, description="A passage has this theme.")
+    stance: Stance | None = Field(default=None, description="A passage has this stance, and the theme if one is given.")
     cursor: str | None = Field(default=None, description="`next` of the page before.")
     limit: int | None = Field(default=None, ge=1, description="The most items of the page; 20 where none is given.")
 
@@ -98,7 +100,7 @@ _FORM["properties"] = {"file": {"type": "string", "format": "binary"}} | {
 _BODY = bodies.documented(
     {
         "multipart/form-data": {"schema": _FORM},
-        "application/json": {"schema": InlineDocument.model_json_schema()},
+        bodies.JSON: bodies.reference(InlineDocument),
     }
 )
 _LINKS = {
@@ -110,7 +112,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         pattern="^[!-~]+$",
-        description="A name of yours for this request: sent again, it has the same answer; with another body, a 422.",
+        description="A name of yours for this request: sent again within a day it does nothing more, and answers with "
+        "what it has made, as that is by then (404 if it was deleted); with another body it is a 422.",
     ),
 ]
 DocumentId = Annotated[str, Path(description="The id of a stored document.", examples=["9f86d081884c7d65"])]
@@ -121,7 +124,7 @@ DocumentId = Annotated[str, Path(description="The id of a stored document.", exa
     operation_id="score_document",
     summary="Score and keep a document",
     openapi_extra=_BODY,
-    responses=responses(400, 409, 413, 415, 422) | {200: {"links": _LINKS}},
+    responses=responses(400, 404, 409, 413, 415, 422) | {200: {"links": _LINKS}},
 )
 async def score(
     request: Request,
@@ -143,29 +146,33 @@ async def score(
     if idempotency_key is not None:
         asked = f"{sha256} {path} {given.model_dump_json(include=set(GivenMetadata.model_fields))}"
         once = Once(owner=owner, key=idempotency_key, digest=hashlib.sha256(asked.encode()).hexdigest())
-        await run_in_threadpool(store.recall, once.owner, once.key, once.digest)
-    held = await run_in_threadpool(store.find, sha256)
-    if held is not None and (held.model, held.segmentation) == (model.version, SEGMENTATION):
+        if made := await run_in_threadpool(store.recall, once):
+            return await run_in_threadpool(store.get, made)
+    if await run_in_threadpool(store.version, sha256) == (model.version, SEGMENTATION):
         with suppress(NotFound):  # deleted since, as it may have been rescored by another process's model
-            held = await run_in_threadpool(store.update, held.id, given.metadata, path, once)
+            held = await run_in_threadpool(store.update, sha256[:16], given.metadata, path, once)
             if held.model == model.version:
                 return held
-    return await run_in_threadpool(store.put, await analyse(content, path, given.metadata, model, parsers), once)
+    document = await analyse(content, path, given.metadata, model, parsers, settings.max_passages)
+    return await run_in_threadpool(store.put, document, once)
 
 
 async def analyse(
-    content: bytes, path: str | None, metadata: Metadata, model: Model, parsers: Parsers
+    content: bytes, path: str | None, metadata: Metadata, model: Model, parsers: Parsers, max_passages: int
 ) -> ScoredDocument:
     """Read, cut and label a document. Raises DocumentError."""
     parsed = replace(await asyncio.wrap_future(parsers.submit(content, path)), metadata=metadata)
-    return analysis.scored(parsed, await model.classify(parsed.texts), model.version)
+    if len(parsed.passages) > max_passages:
+        limit = f"the limit is {max_passages:,} (CANDOUR_MAX_PASSAGES): send it in a batch"
+        raise TooLarge(f"the document has {len(parsed.passages):,} passages; {limit}")
+    return await run_in_threadpool(analysis.scored, parsed, await model.classify(parsed.texts), model.version)
 
 
 async def _sent(request: Request, settings: Settings) -> tuple[bytes, str | None, GivenMetadata]:
     """The content of a document, its file's name, and what is known of it."""
     match bodies.media_type(request):
         case "multipart/form-data":
-            async with request.form(max_files=1, max_fields=len(GivenMetadata.model_fields)) as form:
+            async with bodies.form(request, max_fields=len(GivenMetadata.model_fields)) as form:
                 fields: dict[str, Any] = {name: value for name, value in form.multi_items() if value != ""}
                 file = fields.pop("file", None)
                 if not isinstance(file, UploadFile):
@@ -173,9 +180,8 @@ async def _sent(request: Request, settings: Settings) -> tuple[bytes, str | None
                 try:
                     given = GivenMetadata.model_validate(fields)
                 except ValidationError as error:
-                    found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
-                    raise RequestValidationError(found) from None
-                return await file.read(), file.filename or None, given
+                    raise bodies.invalid(error) from None
+                return await file.read(), bodies.filename(file.filename), given
         case "application/json":
             inline = await bodies.json(request, InlineDocument)
             if len(inline.content) > settings.max_bytes:
@@ -192,7 +198,7 @@ def _missing(field: str, detail: str) -> RequestValidationError:
     "/documents",
     operation_id="list_documents",
     summary="Find stored documents",
-    responses=responses(413, 422) | {200: {"links": next_page("list_documents")}},
+    responses=responses(422) | {200: {"links": next_page("list_documents")}},
     dependencies=[READS],
 )
 async def documents(
@@ -206,12 +212,13 @@ async def documents(
     "/documents/{id}",
     operation_id="get_document",
     summary="A stored document",
+    response_model=ScoredDocument,
     responses=responses(404, 422),
     dependencies=[READS],
 )
-async def document(id: DocumentId, store: CurrentStore) -> ScoredDocument:  # noqa: A002
+async def document(id: DocumentId, store: CurrentStore) -> Response:  # noqa: A002
     """A stored document, with its passages, as the model of that time labelled them."""
-    return await run_in_threadpool(store.get, id)
+    return await bodies.written(lambda: store.get(id).model_dump_json())
 
 
 @router.delete(
@@ -222,6 +229,6 @@ async def document(id: DocumentId, store: CurrentStore) -> ScoredDocument:  # no
     responses=responses(404, 422),
 )
 async def delete(id: DocumentId, store: CurrentStore, _: Admin) -> Response:  # noqa: A002
-    """Remove a document, its passages and their labels from the store."""
+    """Remove a document from the store: its passages, their labels, and what people said of them."""
     await run_in_threadpool(store.delete, id)
     return Response(status_code=204)

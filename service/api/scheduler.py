@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect
 
 from models.network import BATCH
 
+# Of a slice, as many as BATCH passages have; a longer text is a slice of its own.
+CHARACTERS = 10_000
 T = TypeVar("T")
 Gone = Callable[[], Awaitable[bool]]
 
@@ -32,8 +34,11 @@ class Scheduler:
     async def run(
         self, task: Callable[[Sequence[str]], list[T]], texts: Sequence[str], gone: Gone, size: int = BATCH
     ) -> list[T]:
-        """What `task` makes of texts, given it in slices of `size`. Raises ClientDisconnect once `gone` says so."""
-        slices = [texts[first : first + size] for first in range(0, len(texts), size)]
+        """What `task` makes of texts, given it in slices of at most `size` texts and some CHARACTERS.
+
+        Raises ClientDisconnect once `gone` says so.
+        """
+        slices = list(_sliced(texts, size))
         results: list[list[T]] = [[] for _ in slices]
         ahead = iter(enumerate(slices))
 
@@ -62,3 +67,14 @@ class Scheduler:
     def close(self) -> None:
         """Wait for the slices that run."""
         self._executor.shutdown()
+
+
+def _sliced(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    first, characters = 0, 0
+    for position, text in enumerate(texts):
+        if position > first and (position - first == size or characters + len(text) > CHARACTERS):
+            yield texts[first:position]
+            first, characters = position, 0
+        characters += len(text)
+    if texts:
+        yield texts[first:]

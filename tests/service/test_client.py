@@ -26,6 +26,7 @@ from labels import taxonomy
 from models.classifier import Classifier
 from service import analysis, batch, client, compare
 from service.api.batches import BatchDocument
+from service.api.corrections import CorrectionRequest
 from service.api.documents import GivenMetadata, InlineDocument
 from service.batch import Tally
 from service.batches import State
@@ -197,6 +198,21 @@ def test_lists_have_all_that_is_stored_and_matches(api: Client, request: pytest.
         p.confident for p in api.passages(council=council, confident=True)
     ]
     assert list(api.documents(council=council, until=date(2020, 1, 1))) == []
+
+
+def test_a_passage_is_corrected_and_leaves_the_queue(api: Client, request: pytest.FixtureRequest) -> None:
+    who = request.node.callspec.id
+    sent = api.score(text=f"{who}: plans drift, and nobody says sorry.", council=who)
+    name = f"{sent.id}-0"
+    assert api.passage(name).text == sent.passages[0].text
+    assert name in {item.id for item in api.review(100, who=who)}
+    first = api.correct(name, themes=["care_planning"], stances=["critical"], primary_stance="critical", who=who)
+    second = api.correct(name, themes=["care_planning"], stances=[], who="Bo Tarn", why="It is a plan.", guide="1.0")
+    found = api.corrections(name)
+    assert found.disagree and found.present == [second, first] and first.given.model == sent.model
+    assert name not in {item.id for item in api.review(100, who=who)}
+    with pytest.raises(ApiError, match="unknown theme 'poems'"):
+        api.correct(name, themes=["poems"], stances=[], who=who)
 
 
 def test_a_deleted_document_is_gone(api: Client, request: pytest.FixtureRequest) -> None:
@@ -518,6 +534,7 @@ def test_filters_and_metadata_are_those_of_the_api() -> None:
         (client.Listed, BatchDocument),
     ):
         assert get_type_hints(ours) == {name: info.annotation for name, info in theirs.model_fields.items()}
+    assert get_type_hints(client.Labelling).keys() == CorrectionRequest.model_fields.keys()
 
 
 def test_the_client_loads_neither_the_model_nor_the_server() -> None:

@@ -10,9 +10,12 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, event, inspect
 
+from labels.passages import fingerprint
+from service.corrections import doubt
 from service.errors import StoreError
 from service.keys import Scope
-from service.store import DocumentFilter, Once, Store, configuration
+from service.store import DocumentFilter, Once, PassageFilter, Store, configuration
+from tests.service.test_corrections import said
 from tests.service.test_store import document, passage
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +27,7 @@ def migrate(url: str, revision: str) -> set[str]:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"))
     with engine.begin() as connection:
-        run = command.downgrade if revision == "base" else command.upgrade
+        run = command.upgrade if revision == "head" else command.downgrade
         run(configuration(connection), revision)
         tables = set(inspect(connection).get_table_names())
     engine.dispose()
@@ -46,6 +49,28 @@ def test_the_schema_goes_up_and_down_and_up_again_with_data_in_it(database_url: 
         with pytest.raises(StoreError, match="revision none"):
             store.check()
         store.close()
+
+
+def test_passages_and_their_labels_outlive_the_corrections(database_url: str) -> None:
+    store = Store(database_url)
+    store.upgrade()
+    texts = [f"Room {n} is closed." for n in range(2_345)]
+    one = passage(themes=["leadership"], confident=False)
+    put = store.put(document("Rooms.", *(one.model_copy(update={"text": text}) for text in texts)))
+    store.correct(f"{put.id}-7", said())
+    assert store.corrected_texts() == {fingerprint(texts[7])}
+    store.close()
+    assert "corrections" not in migrate(database_url, "0002")
+    store.upgrade()
+    assert store.get(put.id) == put and store.corrections(f"{put.id}-7") == []
+    assert len(store.passages(PassageFilter(theme="leadership"), None, 3_000).items) == len(texts)
+    held = store.candidates()
+    assert {(candidate.position, candidate.fingerprint, candidate.former) for candidate in held} == {
+        (position, fingerprint(text), None) for position, text in enumerate(texts)
+    }
+    assert {candidate.doubt for candidate in held} == {doubt(one.themes, one.stances, one.scores)}
+    store.correct(f"{put.id}-7", said())
+    store.close()
 
 
 def test_the_models_and_the_migrations_agree(store: Store, database_url: str) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def test_a_document_comes_back_as_it_was_put(store: Store, champion: Classifier,
         }
     )
     assert store.put(scored) == scored
-    for found in (store.get(scored.id), store.find(scored.sha256)):
+    for found in (store.get(scored.id),):
         assert found is not None
         # As JSON: the order of keys, and every digit.
         assert found.model_dump_json() == scored.model_dump_json()
@@ -175,7 +176,7 @@ def test_a_deleted_document_is_gone_with_its_passages_and_may_come_again(store: 
     store.put(kept)
     store.put(gone)
     store.delete(gone.id)
-    assert store.find(gone.sha256) is None
+    assert store.version(gone.sha256) is None
     assert every_document(store) == [kept.id] and every_passage(store) == [f"{kept.id}-0"]
     assert every_passage(store, theme="leadership") == []
     store.put(gone)
@@ -193,7 +194,7 @@ def test_a_document_that_is_not_there_is_not_found(store: Store, name: str) -> N
     ):
         with pytest.raises(NotFound):
             call()
-    assert store.find(name) is None
+    assert store.version(name) is None
     assert every_passage(store, document=name) == []
 
 
@@ -203,8 +204,8 @@ def test_another_document_whose_sha256_begins_alike_is_refused_and_changes_nothi
     store.put(first)
     with pytest.raises(Conflict):
         store.put(alike, Once("owner", "key", "digest"))
-    assert store.get(first.id) == first and store.find(alike.sha256) is None
-    store.recall("owner", "key", "another digest")  # was not recorded
+    assert store.get(first.id) == first and store.version(alike.sha256) is None
+    store.recall(Once("owner", "key", "another digest"))  # was not recorded
 
 
 def test_characters_that_no_database_holds_become_the_replacement_mark(store: Store) -> None:
@@ -225,35 +226,35 @@ def test_a_key_that_comes_again_must_come_with_the_same_request(store: Store) ->
     store.put(letter, once)
     assert store.put(letter, once) == letter
     store.update(letter.id, Metadata(title="Title"), None, once)
-    store.recall("library", "key-1", "digest-1")
-    store.recall("library", "key-2", "digest-2")
-    store.recall("archive", "key-1", "digest-2")
+    store.recall(Once("library", "key-1", "digest-1"))
+    store.recall(Once("library", "key-2", "digest-2"))
+    store.recall(Once("archive", "key-1", "digest-2"))
     other = Once("library", "key-1", "digest-2")
     for call in (
-        lambda: store.recall("library", "key-1", "digest-2"),
+        lambda: store.recall(Once("library", "key-1", "digest-2")),
         lambda: store.put(minutes, other),
         lambda: store.update(letter.id, Metadata(title="Other"), None, other),
     ):
         with pytest.raises(KeyReused):
             call()
-    assert store.find(minutes.sha256) is None and store.get(letter.id).title == "Title"
+    assert store.version(minutes.sha256) is None and store.get(letter.id).title == "Title"
     store.put(minutes, Once("archive", "key-1", "digest-2"))
 
 
 def test_a_key_of_a_request_that_failed_is_not_recorded(store: Store) -> None:
     with pytest.raises(NotFound):
         store.update("0000000000000000", Metadata(title="New"), None, Once("library", "key", "digest"))
-    store.recall("library", "key", "another")
+    store.recall(Once("library", "key", "another"))
 
 
 def test_a_key_is_forgotten_after_a_day(store: Store, database_url: str) -> None:
     for name in ("key-1", "key-2"):
         store.put(document(), Once("library", name, "old"))
     execute(database_url, update(OnceRow).values(created=datetime.now(UTC) - timedelta(hours=24, minutes=1)))
-    store.recall("library", "key-1", "new")
+    store.recall(Once("library", "key-1", "new"))
     store.put(document(), Once("library", "key-1", "new"))
     with pytest.raises(KeyReused):
-        store.recall("library", "key-1", "old")
+        store.recall(Once("library", "key-1", "old"))
     assert [name for (name,) in execute(database_url, select(OnceRow.key))] == ["key-1"]
 
 
@@ -498,7 +499,7 @@ def test_of_two_requests_with_one_key_at_once_one_is_refused(store: Store) -> No
         )
         assert done in ([a] * 3 + done[3:], done[:3] + [b] * 3)
         assert sum(isinstance(result, KeyReused) for result in done) == 3
-        assert (store.find(a.sha256) is None) != (store.find(b.sha256) is None)
+        assert (store.version(a.sha256) is None) != (store.version(b.sha256) is None)
 
 
 def test_documents_put_changed_deleted_and_read_at_once_are_each_whole(store: Store) -> None:
@@ -523,8 +524,8 @@ def test_documents_put_changed_deleted_and_read_at_once_are_each_whole(store: St
 
     def read() -> None:
         for _ in range(40):
-            found = store.find(versions[0].sha256)
-            if found is not None:
+            with suppress(NotFound):
+                found = store.get(name)
                 assert found == versions[int(found.model)]
             store.passages(PassageFilter(theme="leadership"), None, 10)
 

@@ -1,7 +1,7 @@
 """Documents over HTTP: scored, kept, found, compared, forgotten; on every database."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -70,6 +70,18 @@ def test_an_idempotency_key_stands_for_one_request(client: TestClient) -> None:
         detail = problem(client.post("/v1/documents", json=other, headers=headers), 422, "idempotency-key-reused")
         assert "k-1" in detail
     assert client.get(f"/v1/documents/{first.json()['id']}").json()["council"] == "Marl"
+    client.post("/v1/documents", json=body | {"council": "Ferrow"})
+    assert client.post("/v1/documents", json=body, headers=headers).json()["council"] == "Ferrow"  # not undone
+    client.delete(f"/v1/documents/{first.json()['id']}")
+    problem(client.post("/v1/documents", json=body, headers=headers), 404, "not-found")
+
+
+def test_a_document_that_would_take_too_long_is_for_a_batch(serve: Callable[..., TestClient]) -> None:
+    client = serve(max_passages=2)
+    body = {"text": "Plans drift.\n\nVisits are late.\n\nReviews are late."}
+    assert "CANDOUR_MAX_PASSAGES" in problem(client.post("/v1/documents", json=body), 413, "too-large")
+    compared = client.post("/v1/compare", json={"report": {"text": "Plans drift."}, "response": body})
+    assert "response" in problem(compared, 413, "too-large")
 
 
 def test_documents_are_found_page_by_page(client: TestClient) -> None:
@@ -153,12 +165,27 @@ def test_bodies_that_are_not_what_they_say_are_refused(client: TestClient) -> No
     assert "application/pdf" in problem(other, 415, "unsupported-body")
 
 
-@pytest.mark.parametrize("query", ["cursor=none", "limit=0", "kind=poem", "since=tomorrow", "until=0", "colour=red"])
+@pytest.mark.parametrize(
+    "query",
+    ["cursor=none", "limit=0", "limit=101", "kind=poem", "since=tomorrow", "until=0", "colour=red", "theme=Leadership"],
+)
 def test_listings_refuse_what_they_do_not_know(client: TestClient, query: str) -> None:
     for path in ("/v1/documents", "/v1/passages"):
         answer = client.get(f"{path}?{query}")
         problem(answer, 422, answer.json()["type"])
-    assert "CANDOUR_MAX_LISTED" in problem(client.get("/v1/documents?limit=101"), 413, "too-large")
+    assert "CANDOUR_MAX_LISTED" in problem(client.get("/v1/documents?limit=101"), 422, "invalid-input")
+
+
+@pytest.mark.parametrize("path", ["/v1/documents", "/v1/passages"])
+@pytest.mark.parametrize(("axis", "names"), [("theme", taxonomy.load().themes), ("stance", taxonomy.load().stances)])
+def test_a_label_that_there_is_not_is_refused_by_those_that_there_are(
+    client: TestClient, path: str, axis: str, names: tuple[str, ...]
+) -> None:
+    refused = client.get(path, params={axis: "housing"})
+    problem(refused, 422, "invalid-request")
+    (fault,) = refused.json()["errors"]
+    assert fault["where"] == ["query", axis] and ", ".join(names) in fault["detail"]
+    assert all(client.get(path, params={axis: name}).status_code == 200 for name in names)
 
 
 def test_compare_answers_like_the_command(client: TestClient, champion: Classifier) -> None:
