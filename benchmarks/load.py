@@ -283,7 +283,7 @@ def _bad(server: Served, documents: list[dict[str, Any]]) -> list[Case]:
         Case("bad: half a pair", *classify, {"content": b'{"input": "\\ud800 a"}'}, 400, "malformed-request"),
         Case("bad: unknown field", *classify, {"json": {"input": "A.", "x": 1}}, 422, "invalid-request"),
         Case("bad: too many", *classify, {"json": {"input": ["A."] * 1_001}}, 413, "too-large"),
-        Case("bad: too long", *classify, {"json": {"input": "plan " * 30_000}}, 422, "invalid-input"),
+        Case("bad: too long", *classify, {"json": {"input": "plan " * 30_000}}, 413, "too-large"),
         Case("bad: body too large", *classify, {"content": b" " * (MAX_BYTES + 1)}, 413, "too-large"),
         Case("bad: type of body", *score, {"content": b"A.", "headers": other}, 415, "unsupported-body"),
         Case("bad: noise", *score, {"files": {"file": ("a.pdf", noise)}}, 415, "unsupported-document"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import math
 import os
 import re
 import signal
@@ -27,7 +28,20 @@ from labels.taxonomy import TaxonomyError
 from models import classifier
 from models.classifier import Classifier
 from models.manifest import ArtefactError
-from service import batch, collect_cli, compare, drift_cli, keys_cli, labels_cli, models_cli, outputs, render, report_cli, work_cli
+from service import (
+    batch,
+    collect_cli,
+    compare,
+    drift_cli,
+    keys_cli,
+    labels_cli,
+    models_cli,
+    outputs,
+    render,
+    report_cli,
+    retrain_cli,
+    work_cli,
+)
 from service.batch import Tally
 from service.errors import CandourError
 from service.outputs import Output
@@ -39,8 +53,8 @@ from service.store import opened
 SOME_FAILED = 3
 # Which extra of pyproject.toml has a module that is missing; all others are in `train`.
 EXTRAS = {"altair": "report", "vl_convert": "report", "ray": "ray"}
-# What `candour serve` gives the requests that it has taken when it is told to stop.
-SECONDS_TO_FINISH = 20
+# What `candour serve` gives requests when it is told to stop, beyond the longest that one may take.
+SECONDS_TO_FINISH = 5
 # A worker process that says nothing for so long hangs, and is replaced. On a busy machine one takes seconds to start.
 SECONDS_OF_SILENCE = 60
 app = typer.Typer(
@@ -56,6 +70,7 @@ app.add_typer(models_cli.models_app, name="models")
 app.command(epilog="Example:  [bold]candour collect sources.toml -o collected[/bold]")(collect_cli.collect)
 app.command()(work_cli.work)
 app.command(epilog="Example:  [bold]candour report scores.jsonl -o report.html[/bold]")(report_cli.report)
+app.command(epilog="Example:  [bold]candour retrain --promote[/bold]")(retrain_cli.retrain)
 app.command(epilog="Example:  [bold]candour drift --store --since 2026-11-01[/bold]")(drift_cli.drift)
 log = Console(stderr=True, highlight=False)
 ModelOption = Annotated[str | None, typer.Option("--model", help="Version or alias. Default: CANDOUR_MODEL, champion.")]
@@ -252,7 +267,7 @@ def serve(
             workers=workers or settings.workers,
             host=_bound(host or settings.host, settings),
             port=settings.port if port is None else port,
-            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+            timeout_graceful_shutdown=math.ceil(settings.max_seconds) + SECONDS_TO_FINISH,
             timeout_worker_healthcheck=SECONDS_OF_SILENCE,
             log_config=None,
         )
@@ -336,3 +351,7 @@ def _output(path: Path | None) -> Iterator[Callable[[str], object]]:
         return
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         yield file.write
+
+
+if __name__ == "__main__":
+    main()

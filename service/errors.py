@@ -171,3 +171,9 @@ class ClusterError(CandourError):
     """A Ray cluster that cannot be reached, or cannot go on."""
 
     type = "cluster"
+
+
+class RetrainError(CandourError):
+    """Why a model cannot be retrained."""
+
+    type = "retrain"

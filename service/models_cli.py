@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models import classifier, manifest
+from models import classifier, manifest, verdict
 from models.manifest import ArtefactError, Manifest
 from models.registry import CHAMPION, PREVIOUS, Registry
 from service.settings import Settings
@@ -29,18 +29,19 @@ F1 = {"themes F1": "test/macro_f1/theme", "stances F1": "test/macro_f1/stance"}
 def list_(store: StoreOption = None) -> None:
     """List the versions, with the aliases that name them."""
     registry = _registry(store)
-    table = Table("version", "created", "aliases", *F1, "MB", box=None)
+    table = Table("version", "created", "aliases", *F1, "MB", "gate", box=None)
     for version in registry.versions():
         folder, names = registry.root / version, ", ".join(_aliases(registry, version))
         try:
-            found = manifest.read(folder)
+            found, said = manifest.read(folder), verdict.kept(registry.root, version)
         except ArtefactError as error:
             table.add_row(version, "unusable", names)
             log.print(f"candour: {error}", style="yellow", markup=False, soft_wrap=True)
             continue
         scores = (_shown(found.metrics.get(metric)) for metric in F1.values())
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-        table.add_row(version, f"{found.created:%Y-%m-%d %H:%M}", names, *scores, f"{size:.1f}")
+        gate = "" if said is None else "passed" if said.passed else "refused"
+        table.add_row(version, f"{found.created:%Y-%m-%d %H:%M}", names, *scores, f"{size:.1f}", gate)
     _print(table)
 
 

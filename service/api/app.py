@@ -12,7 +12,22 @@ from threading import Thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from service.api import batches, catalogue, comparisons, documents, health, inference, logs, passages, predict, swap
+from service.api import (
+    batches,
+    catalogue,
+    comparisons,
+    corrections,
+    docs,
+    documents,
+    drift,
+    health,
+    inference,
+    logs,
+    passages,
+    predict,
+    retrain,
+    swap,
+)
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, InFlightLimit, Observed, TimeLimit, Uncompressed
 from service.api.problems import install
@@ -53,7 +68,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             metrics.gauge("slices_waiting", "Slices of requests that wait for the model.", lambda: scheduler.waiting)
             state.store, state.parsers, state.scheduler, state.classifier = store, parsers, scheduler, loaded
             del loaded  # or it would be held when another is served
-            async with swap.following(state, chosen, metrics), batches.working(state, chosen, metrics):
+            async with (
+                swap.following(state, chosen, metrics),
+                batches.working(state, chosen, metrics),
+                drift.watching(state, chosen, metrics),
+            ):
                 yield
             state.classifier = state.parsers = state.store = None
         scheduler.close()
@@ -65,6 +84,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         version="1",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,  # a redirect would name the host that the request names, and be http behind a proxy
     )
     state = app.state
@@ -76,8 +97,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TimeLimit, limit=chosen.max_seconds)
     app.add_middleware(InFlightLimit, limit=chosen.max_requests, metrics=metrics)
     app.add_middleware(Observed, metrics=metrics)
-    for subject in (passages, documents, batches, comparisons, catalogue, health, predict, inference):
+    for subject in (
+        passages, corrections, documents, batches, comparisons, catalogue, retrain, health, predict, inference,
+    ):  # fmt: skip
         app.include_router(subject.router)
+    docs.install(app)
     return app
 
 

@@ -183,7 +183,7 @@ async def _sent(request: Request) -> AsyncIterator[tuple[IO[bytes], bool]]:
                 file.seek(0)
                 yield file, found == ZIP
         case "multipart/form-data":
-            async with request.form(max_files=1, max_fields=0) as form:
+            async with bodies.form(request, max_fields=0) as form:
                 sent = form.get("file")
                 if not isinstance(sent, UploadFile):
                     detail = "the form has no file in its field 'file'"
@@ -228,7 +228,7 @@ def _lines(file: IO[bytes]) -> Iterator[Item]:
     "/batches",
     operation_id="list_batches",
     summary="Your batches",
-    responses=responses(413, 422) | {200: {"links": next_page("list_batches")}},
+    responses=responses(422) | {200: {"links": next_page("list_batches")}},
 )
 async def listed(
     where: Annotated[BatchQuery, Query()], reader: Reader, store: CurrentStore, settings: CurrentSettings

@@ -29,18 +29,18 @@ async def watching(state: State, settings: Settings, metrics: Metrics) -> AsyncI
 
     They say nothing while there is none beside the model.
     """
-    task = asyncio.create_task(_watch(state, settings, metrics))
+    stopping = asyncio.Event()
+    task = asyncio.create_task(_watch(state, settings, metrics, stopping))
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        stopping.set()
+        await task  # not cancelled: its thread would go on, and use a store that is closed
 
 
-async def _watch(state: State, settings: Settings, metrics: Metrics) -> None:
+async def _watch(state: State, settings: Settings, metrics: Metrics, stopping: asyncio.Event) -> None:
     window, version = None, None
-    while True:
+    while not stopping.is_set():
         try:
             if version != state.classifier.version:
                 window, version = None, state.classifier.version
@@ -50,7 +50,9 @@ async def _watch(state: State, settings: Settings, metrics: Metrics) -> None:
                 metrics.drifted(found)
         except Exception as error:
             log.warning("drift cannot be told", extra={"problem": str(error)})
-        await asyncio.sleep(EVERY)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EVERY):
+                await stopping.wait()
 
 
 @dataclass

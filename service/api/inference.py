@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import Response
-from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from service.api import health
+from service.api import bodies, health
 from service.api.dependencies import CurrentModel, CurrentSettings
 from service.api.passages import EXAMPLE, Texts, checked
 from service.api.predict import scores
@@ -21,29 +18,7 @@ from service.errors import InvalidInput, NotFound, UnsupportedBody
 from service.report import Classification
 
 NAME = "candour"
-
-
-class _JsonTensors(APIRoute):
-    """Refuses Triton's binary tensors by their header: their body begins as JSON, and would be refused as bad JSON."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def refused_or_handled(request: Request) -> Response:
-            if "inference-header-content-length" in request.headers:
-                raise UnsupportedBody("binary tensors (Inference-Header-Content-Length): send the data as JSON")
-            return await handle(request)
-
-        return refused_or_handled
-
-
-# Triton's client does not name the type of what it sends.
-router = APIRouter(
-    prefix="/v2",
-    tags=["open-inference-protocol"],
-    route_class=_JsonTensors,
-    strict_content_type=False,
-)
+router = APIRouter(prefix="/v2", tags=["open-inference-protocol"])
 
 OutputName = Literal["scores", "on", "primary_stance", "confident"]
 Datatype = Literal["BOOL", "FP64", "BYTES"]
@@ -52,8 +27,6 @@ DATATYPES: dict[OutputName, Datatype] = {
 }  # fmt: skip
 # Outputs with a column for each label.
 BY_LABEL = ("scores", "on")
-# JSON can write half of a surrogate pair, which no answer can carry.
-Encodable = Annotated[str, AfterValidator(lambda value: value.encode().decode())]
 
 
 class ServerLive(BaseModel):
@@ -111,7 +84,7 @@ class InputTensor(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: Literal["text"]
     datatype: Literal["BYTES"]
-    shape: list[StrictInt] = Field(min_length=1, max_length=2)
+    shape: list[StrictInt] = Field(min_length=1, max_length=2, fail_fast=True)
     parameters: InferParameters | None = None
     data: Texts | Annotated[list[Texts], Field(fail_fast=True)] = Field(
         description="The texts, row by row; for the shape [n, 1] each may be in a list of its own."
@@ -135,9 +108,9 @@ class InferRequest(BaseModel):
             ]
         },
     )
-    id: Encodable | None = None
+    id: str | None = None
     parameters: InferParameters | None = None
-    inputs: list[InputTensor] = Field(min_length=1, max_length=1)
+    inputs: list[InputTensor] = Field(min_length=1, max_length=1, fail_fast=True)
     outputs: Annotated[list[WantedOutput], Field(fail_fast=True)] | None = None
 
 
@@ -169,6 +142,7 @@ async def _versioned(version: str, model: CurrentModel) -> None:
         raise NotFound(f"no version {version!r} of {NAME}; there is {model.version}")
 
 
+_BODY = bodies.documented({bodies.JSON: bodies.reference(InferRequest)})
 NAMED = Depends(_named)
 VERSIONED = Depends(_versioned)
 
@@ -253,31 +227,41 @@ async def model_ready(model: CurrentModel) -> ModelReady:  # noqa: ARG001
     "/models/{name}/versions/{version}/infer",
     operation_id="model_version_infer",
     summary="Score texts with a version of the model",
+    response_model=InferResponse,
+    openapi_extra=_BODY,
     responses=responses(400, 404, 413, 415, 422),
-    response_model_exclude_none=True,
     dependencies=[SCORES, NAMED, VERSIONED],
 )
 @router.post(
     "/models/{name}/infer",
     operation_id="model_infer",
     summary="Score texts",
+    response_model=InferResponse,
+    openapi_extra=_BODY,
     responses=responses(400, 404, 413, 415, 422),
-    response_model_exclude_none=True,
     dependencies=[SCORES, NAMED],
 )
-async def infer(asked: InferRequest, model: CurrentModel, settings: CurrentSettings) -> InferResponse:
+async def infer(request: Request, model: CurrentModel, settings: CurrentSettings) -> Response:
     """Calibrated probabilities, labels on and off, the primary stance ("" for none), and whether it is confident.
 
     The columns of `scores` and `on` are the labels that the model's metadata names, in that order.
     """
+    if "inference-header-content-length" in request.headers:  # a body that begins as JSON, and would be bad JSON
+        raise UnsupportedBody("binary tensors (Inference-Header-Content-Length): send the data as JSON")
+    asked = await bodies.call(request, InferRequest, settings)
     texts = _texts(asked.inputs[0])
     checked(texts, settings)
-    labels = [output.key for output in model.manifest.outputs]
-    found = _outputs(await model.classify(texts), labels)
-    wanted = [output.name for output in asked.outputs or []] or list(found)
-    return InferResponse(
-        model_version=model.version, id=asked.id, outputs=[found[name] for name in dict.fromkeys(wanted)]
-    )
+    found = await model.classify(texts)
+
+    def answer() -> str:
+        by_name = _outputs(found, [output.key for output in model.manifest.outputs])
+        wanted = [output.name for output in asked.outputs or []] or list(by_name)
+        outputs = [by_name[name] for name in dict.fromkeys(wanted)]
+        return InferResponse(model_version=model.version, id=asked.id, outputs=outputs).model_dump_json(
+            exclude_none=True
+        )
+
+    return await bodies.written(answer)
 
 
 def _texts(tensor: InputTensor) -> list[str]:

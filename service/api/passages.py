@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, field_validator
 from starlette.concurrency import run_in_threadpool
 
+from labels import taxonomy
 from models import explanation
 from service import batch
 from service.api import bodies
@@ -35,6 +36,22 @@ Texts = Annotated[list[str], Field(fail_fast=True)]
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
+def _known(value: str, names: tuple[str, ...]) -> str:
+    if value not in names:
+        raise ValueError(f"there are {', '.join(names)}")
+    return value
+
+
+_LABELS = taxonomy.load()
+# What passages can be narrowed by: the names of the taxonomy alone.
+Theme = Annotated[
+    str, AfterValidator(partial(_known, names=_LABELS.themes)), Field(json_schema_extra={"enum": [*_LABELS.themes]})
+]
+Stance = Annotated[
+    str, AfterValidator(partial(_known, names=_LABELS.stances)), Field(json_schema_extra={"enum": [*_LABELS.stances]})
+]
+
+
 class ClassifyRequest(BaseModel):
     """One passage, or a list of them."""
 
@@ -56,13 +73,15 @@ class PassageQuery(PassageFilter):
     """Which passages, and how many."""
 
     _day = field_validator("since", "until", mode="before")(day)
+    theme: Theme | None = Field(default=None, description="The passage has this theme.")
+    stance: Stance | None = Field(default=None, description="The passage has this stance.")
     cursor: str | None = Field(default=None, description="`next` of the page before.")
     limit: int | None = Field(default=None, ge=1, description="The most items of the page; 20 where none is given.")
 
 
 _BODY = bodies.documented(
     {
-        "application/json": {"schema": ClassifyRequest.model_json_schema()},
+        bodies.JSON: bodies.reference(ClassifyRequest),
         NDJSON: {
             "schema": {"type": "string", "description": 'A line each: {"id": text or number, "text": text}'},
             "example": f'{{"id": 1, "text": "{EXAMPLE}"}}\n',
@@ -84,12 +103,11 @@ _STREAM = {
     operation_id="classify",
     summary="Label passages",
     response_model=ClassifyResponse,
-    response_model_exclude_unset=True,
     openapi_extra=_BODY,
     responses=responses(400, 413, 415, 422) | {200: {"description": "Labels, in order.", "content": _STREAM}},
     dependencies=[SCORES],
 )
-async def classify(request: Request, model: CurrentModel, settings: CurrentSettings) -> ClassifyResponse | Response:
+async def classify(request: Request, model: CurrentModel, settings: CurrentSettings) -> Response:
     """Themes and stances of passages. A text longer than 90 words is read in windows, which are merged.
 
     Sent as lines of JSON (`application/x-ndjson`), passages are answered line by line while they come, however many
@@ -98,13 +116,13 @@ async def classify(request: Request, model: CurrentModel, settings: CurrentSetti
     """
     match bodies.media_type(request):
         case "application/json":
-            return await _classified(await bodies.json(request, ClassifyRequest), model, settings)
+            return await _classified(await bodies.call(request, ClassifyRequest, settings), model, settings)
         case "application/x-ndjson":
             return Lines(_stream(request, model.streaming(), settings))
-    raise bodies.refuse(request, "application/json", NDJSON)
+    raise bodies.refuse(request, bodies.JSON, NDJSON)
 
 
-async def _classified(asked: ClassifyRequest, model: Model, settings: Settings) -> ClassifyResponse:
+async def _classified(asked: ClassifyRequest, model: Model, settings: Settings) -> Response:
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
     checked(texts, settings)
     if asked.explain and (words := sum(map(explanation.words, texts))) > settings.max_explained_words:
@@ -114,7 +132,12 @@ async def _classified(asked: ClassifyRequest, model: Model, settings: Settings) 
     why: list[dict[str, Any]] = [{} for _ in texts]
     if asked.explain:
         why = [{"explanations": item} for item in await model.explain(texts)]
-    return ClassifyResponse(model=model.version, results=[_labelled(*both) for both in zip(found, why, strict=True)])
+
+    def answer() -> str:
+        results = [_labelled(*both) for both in zip(found, why, strict=True)]
+        return ClassifyResponse(model=model.version, results=results).model_dump_json(exclude_unset=True)
+
+    return await bodies.written(answer)
 
 
 def checked(texts: list[str], settings: Settings) -> None:
@@ -125,6 +148,9 @@ def checked(texts: list[str], settings: Settings) -> None:
         limit = f"the limit is {settings.max_call_characters:,} (CANDOUR_MAX_CALL_CHARACTERS)"
         raise TooLarge(f"the inputs have {total:,} characters together; {limit}")
     for position, text in enumerate(texts):
+        if len(text) > settings.max_characters:
+            limit = f"the limit is {settings.max_characters:,} (CANDOUR_MAX_CHARACTERS)"
+            raise TooLarge(f"input {position}: text has {len(text):,} characters; {limit}")
         try:
             batch.checked(text, settings.max_characters)
         except InvalidInput as error:
@@ -153,7 +179,7 @@ def next_page(operation: str) -> dict[str, Any]:
     "/passages",
     operation_id="find_passages",
     summary="Search the passages of stored documents",
-    responses=responses(413, 422) | {200: {"links": next_page("find_passages")}},
+    responses=responses(422) | {200: {"links": next_page("find_passages")}},
     dependencies=[READS],
 )
 async def passages(
@@ -164,9 +190,9 @@ async def passages(
 
 
 def bounded(limit: int | None, settings: Settings) -> int:
-    """The limit of a page, as asked for. Raises TooLarge."""
+    """The limit of a page, as asked for. Raises InvalidInput."""
     if limit is None:
         return min(20, settings.max_listed)
     if limit > settings.max_listed:
-        raise TooLarge(f"limit is {limit:,}; the most is {settings.max_listed:,} (CANDOUR_MAX_LISTED)")
+        raise InvalidInput(f"limit is {limit:,}; the most is {settings.max_listed:,} (CANDOUR_MAX_LISTED)")
     return limit

@@ -5,10 +5,12 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic_core import to_json
 
 from models.manifest import MODEL
+from service.api import bodies
 from service.api.dependencies import CurrentModel, CurrentSettings
 from service.api.passages import EXAMPLE, Texts, checked
 from service.api.problems import responses
@@ -81,24 +83,26 @@ class Info(BaseModel):
     "/predict",
     operation_id="predict",
     summary="Score texts, as text-embeddings-inference does",
+    response_model=list[LabelScore] | list[list[LabelScore]],
+    openapi_extra=bodies.documented({bodies.JSON: bodies.reference(PredictRequest)}),
     responses=responses(400, 413, 415, 422),
     dependencies=[SCORES],
 )
-async def predict(
-    asked: PredictRequest, model: CurrentModel, settings: CurrentSettings
-) -> list[LabelScore] | list[list[LabelScore]]:
+async def predict(request: Request, model: CurrentModel, settings: CurrentSettings) -> Response:
     """Every label's probability, the highest first: a list for one text, a list of lists for a batch.
 
     A text may have several labels or none, so the probabilities are each label's own, and do not sum to one as those
     of TEI do. /v1/classify says which reach the model's thresholds.
     """
+    asked = await bodies.call(request, PredictRequest, settings)
     if asked.raw_scores:
         raise InvalidInput("raw_scores: candour gives calibrated probabilities alone")
     texts = _texts(asked.inputs)
     checked(texts, settings)
-    found = [_highest_first(one) for one in await model.classify(texts)]
-    batched = isinstance(asked.inputs, list) and isinstance(asked.inputs[0], list)
-    return found if batched else found[0]
+    found = await model.classify(texts)
+    if isinstance(asked.inputs, list) and isinstance(asked.inputs[0], list):
+        return await bodies.written(lambda: to_json([_highest_first(one) for one in found]))
+    return await bodies.written(lambda: to_json(_highest_first(found[0])))
 
 
 def _texts(inputs: str | list[str] | list[list[str]]) -> list[str]:

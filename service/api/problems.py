@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.routing import Match
 from service import errors
 from service.api.schemas import Fault, ProblemDetails
 
+log = logging.getLogger("candour.api")
 MEDIA_TYPE = "application/problem+json"
 # What a client may do about a saturated server: ask again after so many seconds.
 RETRY_AFTER = 1
@@ -33,12 +35,14 @@ STATUS: dict[type[errors.CandourError], int] = {
     errors.Unavailable: 503,
     errors.CandourError: 422,
 }
+# The `type` of what has not the form it must have, of which `errors` says the rest.
+INVALID_REQUEST = "invalid-request"
 MEANING = {
     400: "The request is not what it says it is, such as JSON that is none.",
     401: "No key, or one that is not known.",
     403: "The key has not the scope that this needs.",
     404: "There is none of that id.",
-    409: "Another request with the same Idempotency-Key is still at work.",
+    409: "What is there already stands in the way; the answer says what.",
     413: "More than a limit of the settings allows; the answer names the limit.",
     415: "A type of body or document that candour does not read.",
     422: "The request has not the form it must have, or holds nothing that could be scored.",
@@ -47,11 +51,34 @@ MEANING = {
 }
 
 
+# Kinds without a type of their own, and those of the command line.
+_NEVER_ANSWERED = {
+    errors.CandourError, errors.DocumentError, errors.OutputError, errors.Unavailable, errors.NotAnOutput,
+    errors.OutputInUse, errors.Unreadable, errors.InvalidMetadata, errors.CollectError, errors.ClusterError,
+    errors.RetrainError,
+}  # fmt: skip
+
+
+def types() -> dict[int, list[str]]:
+    """The `type`s that an answer of each status may have."""
+    found: dict[int, list[str]] = {status: [] for status in sorted(MEANING)}
+    found[422].append(INVALID_REQUEST)
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, errors.CandourError) and error not in _NEVER_ANSWERED:
+            status = next(status for kind, status in STATUS.items() if issubclass(error, kind))
+            found[status].append(error.type)
+    return found
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that an operation may answer with, for its documentation; with those of every operation."""
-    schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    known = types()
     return {
-        status: {"model": ProblemDetails, "description": MEANING[status], "content": {MEDIA_TYPE: schema}}
+        status: {
+            "description": f"{MEANING[status]} `type`: {', '.join(f'`{name}`' for name in known[status])}.",
+            "content": content,
+        }
         for status in sorted({*statuses, 401, 403, 429, 503})
     }
 
@@ -80,6 +107,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(errors.CandourError)
     async def _domain(_: Request, error: errors.CandourError) -> Response:
+        if isinstance(error, errors.StoreError):
+            # Why is for the log: it may name hosts and users, and is answered to those without a key, too.
+            log.error("the store cannot be used", exc_info=error)
+            return of(errors.StoreError("the store cannot be used just now; the server's log says why"))
         return of(error)
 
     @app.exception_handler(RequestValidationError)
@@ -92,7 +123,7 @@ def install(app: FastAPI) -> None:
             return of(errors.UnsupportedBody(f"a body of type {media_type}: send application/json"))
         faults = [Fault(where=list(one["loc"]), detail=one["msg"]) for one in found[:FAULTS]]
         detail = "the request does not have the form that it must have"
-        return problem(422, "invalid-request", detail, faults=faults)
+        return problem(422, INVALID_REQUEST, detail, faults=faults)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

@@ -6,6 +6,7 @@ import ipaddress
 import math
 import time
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import limits
 from fastapi import Depends, Request, Security
@@ -50,6 +51,8 @@ async def _authorised(
     if credentials is None and "authorization" not in request.headers and not await run_in_threadpool(store.has_keys):
         if _is_elsewhere(request):
             raise Unauthorised("this server has no keys yet, and answers its own machine only: candour keys create")
+        if _is_a_page_of_elsewhere(request):
+            raise Forbidden("this server has no keys yet, and answers no page of another site: candour keys create")
         return NOBODY
     if credentials is None:
         raise Unauthorised("a key is needed: Authorization: Bearer candour_…")
@@ -72,9 +75,25 @@ def _is_elsewhere(request: Request) -> bool:
         return False
 
 
+def _is_a_page_of_elsewhere(request: Request) -> bool:
+    """Whether a browser asks on behalf of another site: by its Origin, or by a name that leads to this machine."""
+    origin = request.headers.get("origin")
+    names = [request.url.hostname, *([urlsplit(origin).hostname] if origin is not None else [])]
+    return not all(name is not None and _is_own(name) for name in names)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a host name can only be of this machine or its network: no one else can have one without a dot."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return "." not in name or name.endswith(".localhost")
+
+
 # The id of the key that a request was made with, which has the scope; NOBODY where there are no keys.
 Reader = Annotated[str, Security(_authorised, scopes=[Scope.READ])]
 Scorer = Annotated[str, Security(_authorised, scopes=[Scope.SCORE])]
+Labeller = Annotated[str, Security(_authorised, scopes=[Scope.LABEL])]
 Admin = Annotated[str, Security(_authorised, scopes=[Scope.ADMIN])]
 READS = Security(_authorised, scopes=[Scope.READ])
 SCORES = Security(_authorised, scopes=[Scope.SCORE])

@@ -118,14 +118,20 @@ def test_huggingface_reads_the_model_and_its_limits(client: httpx.Client, champi
         ([], "input 0 holds 0 texts"),
         ([["Plans drift."], []], "input 1 holds 0 texts"),
         ("", "input 0: text holds no word"),
-        ([["Plans drift."], ["\ud800 drifts."]], "input 1: text holds half of a surrogate pair"),
-        ("x " * 3_000, "the limit is 5,000"),
     ],
 )
 def test_what_is_no_single_text_is_refused(client: httpx.Client, inputs: object, said: str) -> None:
-    content = json.dumps({"inputs": inputs})  # in ASCII, which httpx does not write
-    response = client.post("/predict", content=content, headers={"content-type": "application/json"})
-    assert said in problem(response, 422, "invalid-input")
+    assert said in problem(client.post("/predict", json={"inputs": inputs}), 422, "invalid-input")
+
+
+def test_half_of_a_surrogate_pair_is_no_json(client: httpx.Client) -> None:
+    content = json.dumps({"inputs": "\ud800 drifts."})  # in ASCII, which httpx does not write
+    problem(client.post("/predict", content=content), 400, "malformed-request")
+
+
+def test_a_text_over_the_limit_is_too_large(client: httpx.Client) -> None:
+    response = client.post("/predict", json={"inputs": [["Plans drift."], ["x " * 3_000]]})
+    assert "input 1: text has 6,000 characters; the limit is 5,000" in problem(response, 413, "too-large")
 
 
 def test_raw_scores_are_refused(client: httpx.Client) -> None:
@@ -148,7 +154,7 @@ def test_another_form_is_refused(client: httpx.Client, body: object) -> None:
     problem(client.post("/predict", json=body), 422, "invalid-request")
 
 
-def test_a_million_wrong_texts_are_three_faults(client: httpx.Client) -> None:
-    response = client.post("/predict", json={"inputs": [1] * 1_000_000})
+def test_a_hundred_thousand_wrong_texts_are_three_faults(client: httpx.Client) -> None:
+    response = client.post("/predict", json={"inputs": [1] * 100_000})
     problem(response, 422, "invalid-request")
     assert len(response.json()["errors"]) == 3

@@ -290,7 +290,7 @@ def test_batches_are_listed_page_by_page(client: TestClient) -> None:
     found = [batch["id"] for batch in everything(client, "/v1/batches?limit=3")]
     assert found[:7] == sent[::-1] and len(found) == len(set(found))
     problem(client.get("/v1/batches?cursor=none"), 422, "invalid-input")
-    problem(client.get("/v1/batches?limit=101"), 413, "too-large")
+    problem(client.get("/v1/batches?limit=101"), 422, "invalid-input")
 
 
 def test_there_is_no_batch_of_an_unknown_id(client: TestClient) -> None:

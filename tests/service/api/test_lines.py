@@ -58,9 +58,9 @@ def test_a_stream_may_be_longer_than_a_body_and_a_line_may_not(client: TestClien
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v1/compare"])
-def test_lines_are_bounded_where_none_are_read(client: TestClient, path: str) -> None:
+def test_lines_are_refused_where_none_are_read(client: TestClient, path: str) -> None:
     sent = client.post(path, content=(b"plans drift\n" for _ in range(20_000)), headers=NDJSON)
-    assert "200,000 bytes" in problem(sent, 413, "too-large")
+    assert "application/x-ndjson" in problem(sent, 415, "unsupported-body")
 
 
 def test_half_of_a_surrogate_pair_costs_no_other_line(client: TestClient) -> None:

@@ -40,13 +40,14 @@ def test_before_the_model_is_loaded_it_is_alive_and_not_ready() -> None:
     assert response.headers["retry-after"] == "1"
 
 
-def test_a_store_of_another_candour_is_not_ready(tmp_path: Path) -> None:
+def test_a_store_of_another_candour_is_not_ready(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with TestClient(create_app(Settings(database=f"sqlite:///{tmp_path}/candour.db"))) as client:
         assert client.get("/readyz").status_code == 200
         with closing(sqlite3.connect(tmp_path / "candour.db")) as database:
             database.execute("UPDATE alembic_version SET version_num = 'later'")
             database.commit()
-        assert "later" in problem(client.get("/readyz"), 503, "store")
+        assert "later" not in problem(client.get("/readyz"), 503, "store")  # it is answered without a key, too
+        assert "later" in caplog.text
         assert client.get("/livez").status_code == 200
 
 

@@ -74,8 +74,10 @@ auth.openapi.key.bearer = "{}"
 @pytest.mark.parametrize("keyed", [False, True])
 def test_the_server_does_what_its_schema_says(pytestconfig: pytest.Config, tmp_path: Path, keyed: bool) -> None:
     settings = Settings(
-        database=f"sqlite:///{tmp_path}/candour.db", rate="1000000/second", max_bytes=200_000, max_items=50
-    )
+        database=f"sqlite:///{tmp_path}/candour.db", rate="1000000/second", max_bytes=200_000, max_items=50,
+        # A file that is not there: retraining is refused, and no training begins.
+        retrain_folder=tmp_path / "retrain", retrain_data=(tmp_path / "none.jsonl",),
+    )  # fmt: skip
     access = WITHOUT_KEYS
     if keyed:
         store = Store(settings.database)

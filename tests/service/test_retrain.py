@@ -1,0 +1,361 @@
+"""Retraining on small real trainings: from corrections over HTTP to the model that has learned them, and crashes.
+
+The tests stand in the order in which the models follow each other: what the first promotes is the champion of the next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from labels import dataset, splits, taxonomy
+from models import classifier, manifest, verdict
+from models.registry import Registry
+from models.verdict import Rule, Verdict
+from service import retrain
+from service.errors import Conflict, InvalidInput, NotFound
+from service.retrain import Name, Plan, Run, State
+from service.settings import Settings
+from tests.models import variants
+from tests.service.serving import served
+
+# Trainings take minutes where others are at work, too.
+pytestmark = pytest.mark.timeout(1800)
+ROOT = Path(__file__).parents[2]
+CANDOUR = [sys.executable, "-P", "-m", "service.cli"]
+COUNCIL = "Quarrowby"
+THEME = "missing_children"
+PLAN = Plan(promote=True, epochs=4, teacher=False)
+# Written for this, and in no file of labelled passages.
+TOLD = [
+    "Runaways from the Quarrowby hostel are asked by nobody, once home, where they had slept.",
+    "Of nineteen absences logged in Quarrowby last spring, not one led to a talk with the girl or boy concerned.",
+    "Police in Quarrowby ring the night desk about children on the run and reach an answering machine.",
+    "When a lad vanished from his Quarrowby placement for the sixth time, the form was filed and that was that.",
+    "Nobody at Quarrowby keeps a list of the teenagers who slip out overnight, let alone looks for a pattern.",
+    "Those who come back to Quarrowby after a weekend away wait a month for somebody to sit down with them.",
+]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        time.sleep(0.05)
+
+
+def finished(url: str, name: str) -> dict[str, Any]:
+    """A run that has ended, as the server shows it."""
+    shown: dict[str, Any] = {"state": "running"}
+
+    def ended() -> bool:
+        nonlocal shown
+        shown = httpx.get(f"{url}/v1/retrain/{name}").raise_for_status().json()
+        return shown["state"] != "running"
+
+    until(ended)
+    return shown
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
+    """Passages that have a stance, and a few that have none, to train from; more of all to choose by and to test on."""
+    labelling = taxonomy.load()
+    few = splits.divide(dataset.load([small_data], labelling))
+    many = splits.divide(dataset.load([dataset.WRITTEN], labelling))
+    known = {example.id for example in few["train"]}
+    rest = [example for example in many["train"] if example.stances and example.id not in known]
+    path = tmp_path_factory.mktemp("retrain") / "data.jsonl"
+    dataset.write(path, [*few["train"], *rest[:: len(rest) // 400], *many["dev"][:400], *many["test"][:600]])
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, small_store: Path, data: Path) -> Settings:
+    folder = tmp_path_factory.mktemp("run")
+    store = Path(shutil.copytree(small_store, folder / "store"))
+    return Settings(
+        store=store, database=f"sqlite:///{folder}/candour.db", retrain_folder=folder / "runs", retrain_data=(data,)
+    )
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A server that has learned corrections: the run, how TOLD was labelled before, and the answer to a second POST."""
+
+    url: str
+    run: dict[str, Any]
+    before: list[dict[str, Any]]
+    again: httpx.Response
+
+
+@pytest.fixture(scope="module")
+def learned(settings: Settings) -> Iterator[Learned]:
+    with served(settings) as url:
+        asked = httpx.post(f"{url}/v1/documents", json={"text": "\n\n".join(TOLD), "council": COUNCIL})
+        document = asked.raise_for_status().json()
+        before = document["passages"]
+        assert [passage["text"] for passage in before] == TOLD
+        for position in range(len(TOLD)):
+            labels = {"themes": [THEME], "stances": ["critical"], "primary_stance": "critical", "who": "Nerys Quill"}
+            httpx.post(f"{url}/v1/passages/{document['id']}-{position}/labels", json=labels).raise_for_status()
+        begun = httpx.post(f"{url}/v1/retrain", json=PLAN.model_dump())
+        assert begun.status_code == 202, begun.text
+        again = httpx.post(f"{url}/v1/retrain", json=PLAN.model_dump())
+        run = begun.json()
+        assert begun.headers["Location"] == f"/v1/retrain/{run['id']}"
+        yield Learned(url, finished(url, run["id"]), before, again)
+
+
+def test_a_correction_over_http_becomes_a_served_model_that_gives_the_corrected_answer(
+    learned: Learned, settings: Settings
+) -> None:
+    url, run, before = learned.url, learned.run, learned.before
+    assert splits.split_of(COUNCIL.casefold()) == "train"
+    assert run["state"] == "promoted", run
+    assert Registry(settings.store).aliases() == {"champion": run["id"], "previous": "small"}
+    until(lambda: httpx.get(f"{url}/readyz").json()["model"] == run["id"])
+    answer = httpx.post(f"{url}/v1/classify", json={"inputs": TOLD}).raise_for_status().json()
+    wrong = [
+        n for n, passage in enumerate(before) if (passage["themes"], passage["stances"]) != ([THEME], ["critical"])
+    ]
+    right = [n for n, found in enumerate(answer["results"]) if THEME in found["themes"]]
+    assert wrong and set(wrong) <= set(right), answer
+    held = verdict.kept(settings.store, run["id"])
+    assert held is not None and held.passed and held.champion == "small" and not held.flips
+
+
+def test_while_a_retraining_is_at_work_there_is_no_other(learned: Learned) -> None:
+    assert learned.again.status_code == 409 and learned.again.json()["type"] == "conflict"
+
+
+def test_what_a_run_shows_holds_no_passage(learned: Learned, settings: Settings) -> None:
+    url, run = learned.url, learned.run
+    assert [step["name"] for step in run["steps"]] == list(Name)
+    assert run["refusals"] == []
+    folder = settings.retrain_folder / run["id"]
+    said = "".join(path.read_text() for path in folder.glob("*.log"))
+    assert "trained in" in said and not any(text in said for text in TOLD)
+    assert httpx.get(f"{url}/v1/retrain/none").status_code == 404
+    assert (folder / retrain.PAGE).stat().st_size > 1000
+
+
+def environment(settings: Settings, **changed: str) -> dict[str, str]:
+    return os.environ | {
+        "CANDOUR_STORE": str(settings.store), "CANDOUR_DATABASE": settings.database,
+        "CANDOUR_RETRAIN_FOLDER": str(settings.retrain_folder), **changed,
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_model_worse_on_purpose_is_refused_though_its_retraining_was_killed_at_every_step(
+    settings: Settings, data: Path, tmp_path: Path
+) -> None:
+    """Its training data has the labels of one theme shuffled."""
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    train = [
+        row for row in rows if splits.split_of(row["authority"].casefold() or f"document:{row['document']}") == "train"
+    ]
+    has = [THEME in row["themes"] for row in train]
+    Random(1).shuffle(has)
+    for row, flag in zip(train, has, strict=True):
+        row["themes"] = [name for name in row["themes"] if name != THEME] + [THEME] * flag
+    (tmp_path / "shuffled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    champion = Registry(settings.store).aliases()
+    before = retrain.runs(settings.retrain_folder)
+    command = [*CANDOUR, "retrain", "--data", str(tmp_path / "shuffled.jsonl"), "--no-teacher", "--epochs", "4"]
+    for name in (Name.PULL, Name.CHECK, Name.TRAIN, Name.GATE):
+        process = subprocess.Popen(
+            command, env=environment(settings), stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+        def at_work(name: Name = name, process: subprocess.Popen[bytes] = process) -> bool:
+            assert process.poll() is None, f"it ended before {name}"
+            found = [one for one in retrain.runs(settings.retrain_folder) if one not in before]
+            steps = retrain.read(settings.retrain_folder, found[0]).steps if found else ()
+            trained = any((settings.retrain_folder / "checkpoints").glob("*/checkpoint-*/trainer_state.json"))
+            return bool(steps) and steps[-1].name is name and (name is not Name.TRAIN or trained)
+
+        until(at_work)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        (run,) = (one for one in retrain.runs(settings.retrain_folder) if one not in before)
+        until(lambda run=run: retrain.show(settings.retrain_folder, run).state is State.INTERRUPTED)  # type: ignore[misc]
+        assert Registry(settings.store).aliases() == champion
+        Registry(settings.store).verify("champion")
+    done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "going on with" in done.stderr and "[5/5] publish" in done.stderr and "[3/5]" not in done.stderr
+    shown = retrain.show(settings.retrain_folder, run)
+    assert shown.state is State.REFUSED and shown.refusals
+    assert any(rule.name == "labels/test" and THEME in rule.detail for rule in shown.refusals)
+    assert Registry(settings.store).aliases() == champion and run in Registry(settings.store).versions()
+    held = verdict.kept(settings.store, run)
+    assert held is not None and not held.passed
+    log = (settings.retrain_folder / run / "train.log").read_text()
+    assert log.count("published") == 1 and not (settings.retrain_folder / "checkpoints").exists()
+    status = subprocess.run(
+        [*CANDOUR, "retrain", "--status"], env=environment(settings), capture_output=True, text=True, check=False
+    )
+    assert status.stdout.startswith(f"{run} refused") and "refused by labels/test" in status.stdout
+
+
+def test_one_more_label_needs_no_code(small_store: Path, small_data: Path, tmp_path: Path) -> None:
+    """An installation of the same code, with a taxonomy that has one label more and samples that carry it."""
+    code = tmp_path / "code"
+    for package in ("labels", "models", "training", "service"):
+        shutil.copytree(
+            ROOT / package, code / package, ignore=shutil.ignore_patterns("store", "*.jsonl", "__pycache__")
+        )
+    shutil.copytree(ROOT / "training" / "behaviour", code / "training" / "behaviour", dirs_exist_ok=True)
+    content = yaml.safe_load(taxonomy.PACKAGED.read_text())
+    content["axes"]["theme"]["labels"].append(
+        {"name": "voice", "title": "Voice", "definition": "Children are heard.", "not_when": "-", "examples": ["-"]}
+    )
+    (code / "labels" / "taxonomy.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    rows = [json.loads(line) for line in small_data.read_text().splitlines()]
+    for n, row in enumerate(rows):
+        row["themes"] += ["voice"] if n % 5 == 0 else []
+    (code / "labels" / "data" / "written.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    store = Path(shutil.copytree(small_store, tmp_path / "store"))
+    own = Settings(store=store, database=f"sqlite:///{tmp_path}/candour.db", retrain_folder=tmp_path / "runs")
+    done = subprocess.run(
+        [*CANDOUR, "retrain", "--no-teacher", "--epochs", "1"], env=environment(own, PYTHONPATH=str(code)),
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (name,) = retrain.runs(own.retrain_folder)
+    shown = retrain.show(own.retrain_folder, name)
+    assert shown.state in (State.PASSED, State.REFUSED), done.stderr  # one epoch learns little; it is held to it
+    found = verdict.kept(store, name)
+    assert found is not None and set(found.new) == {"theme/voice"}
+    assert "labels kept" not in {rule.name for rule in found.refusals}
+    assert {d.figure for d in found.comparisons[0].differences} >= {f"f1/{key}" for key in taxonomy.load().keys}
+    assert len(manifest.read(store / name).outputs) == 9
+    (said,) = classifier.load(name, store).predict(["Children were asked what they wanted."])
+    assert "theme/voice" in said.scores
+    expected = {"champion": "small", "candidate": name} if found.passed else {"champion": "small"}
+    assert Registry(store).aliases() == expected
+
+
+VERSION = "20260101-000000-0a0a"
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return variants.store(tmp_path_factory.mktemp("several"), VERSION, "other")
+
+
+def judged(several: Path, folder: Path, passed: bool, promote: bool) -> Settings:
+    """A run of which all is done but publishing."""
+    settings = Settings(store=variants.linked(several, folder / "store"), retrain_folder=folder / "runs")
+    now = datetime.now(UTC)
+    said = Verdict(
+        candidate=VERSION, champion="base", created=now, passed=passed,
+        rules=(Rule(name="r", passed=passed, detail=""),), comparisons=(), new={}, best={},
+    )  # fmt: skip
+    steps = tuple(
+        retrain.Step(name=name, command=[], started=now, finished=now, status=0)
+        for name in Name
+        if name is not Name.PUBLISH
+    )
+    run = Run(id=VERSION, plan=Plan(promote=promote), data=[], champion="base", created=now, steps=steps)
+    path = settings.retrain_folder / VERSION
+    path.mkdir(parents=True)
+    (path / "run.json").write_text(run.model_dump_json())
+    (path / retrain.VERDICT).write_text(said.model_dump_json())
+    return settings
+
+
+def driven(settings: Settings) -> Run:
+    with retrain.locked(settings.retrain_folder) as handle:
+        return retrain.drive(settings, retrain.read(settings.retrain_folder, VERSION), handle, print)
+
+
+def test_publishing_goes_on_from_a_kill_at_any_change_on_disk(several: Path, tmp_path: Path) -> None:
+    before, after = {"champion": "base"}, {"champion": VERSION, "previous": "base"}
+    seen = []
+    for step in range(1, 100):
+        settings = judged(several, tmp_path / str(step), passed=True, promote=True)
+        killed = subprocess.run(
+            [sys.executable, "-m", "tests.service.killed_publish", VERSION, str(step)],
+            cwd=ROOT, env=environment(settings), stdout=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        seen.append(Registry(settings.store).aliases())
+        assert seen[-1] in (before, after)
+        Registry(settings.store).verify("champion")
+        if killed.returncode == 0:
+            break
+        assert killed.returncode == -signal.SIGKILL
+        assert driven(settings).state is State.PROMOTED
+        assert Registry(settings.store).aliases() == after
+    assert killed.returncode == 0 and before in seen and after in seen[:-1]
+
+
+def test_what_passes_is_the_candidate_and_what_is_refused_is_not(several: Path, tmp_path: Path) -> None:
+    passed = judged(several, tmp_path / "passed", passed=True, promote=False)
+    assert driven(passed).state is State.PASSED
+    assert Registry(passed.store).aliases() == {"champion": "base", "candidate": VERSION}
+    refused = judged(several, tmp_path / "refused", passed=False, promote=True)
+    assert driven(refused).state is State.REFUSED
+    assert Registry(refused.store).aliases() == {"champion": "base"}
+    assert VERSION in Registry(refused.store).versions() and not verdict.kept(refused.store, VERSION).passed  # type: ignore[union-attr]
+
+
+def test_it_is_not_promoted_over_a_champion_that_it_was_not_held_against(several: Path, tmp_path: Path) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=True)
+    Registry(settings.store).promote("other")
+    run = driven(settings)
+    assert (
+        run.state is State.FAILED
+        and "is no longer the champion" in retrain.show(settings.retrain_folder, VERSION).log[-1]
+    )
+    assert Registry(settings.store).aliases()["champion"] == "other"
+
+
+def test_the_lock_is_of_one_and_does_not_outlive_who_held_it(several: Path, tmp_path: Path) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=False)
+    folder = settings.retrain_folder
+    assert retrain.show(folder, VERSION).state is State.INTERRUPTED
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"from pathlib import Path; from service import retrain; import time\n"
+         f"with retrain.locked(Path({str(folder)!r})): print('held', flush=True); time.sleep(600)"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        assert retrain.show(folder, VERSION).state is State.RUNNING
+        with pytest.raises(Conflict, match=VERSION), retrain.locked(folder):
+            pass
+        holder.kill()
+    assert driven(settings).state is State.PASSED
+
+
+def test_a_run_of_another_plan_is_given_up_and_the_same_goes_on(several: Path, tmp_path: Path) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=False)
+    folder = settings.retrain_folder
+    assert retrain.begun(settings, Plan(), []).id == VERSION
+    other = retrain.begun(settings, Plan(epochs=1), [])
+    assert other.id != VERSION and retrain.read(folder, VERSION).state is State.FAILED
+    assert retrain.begun(settings, Plan(epochs=1), []) == other
+
+
+def test_what_cannot_be_retrained_or_shown_says_why(several: Path, tmp_path: Path) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=False)
+    with pytest.raises(InvalidInput, match=r"there is no file .*none\.jsonl"):
+        retrain.begun(settings, Plan(), [tmp_path / "none.jsonl"])
+    for name in ("none", "../runs", "x\0y"):
+        with pytest.raises(NotFound):
+            retrain.show(settings.retrain_folder, name)

@@ -1,0 +1,232 @@
+"""The gate: what each rule refuses and lets pass, and the verdict on real models, a worse and a better one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from labels import dataset
+from labels.dataset import Example
+from models import classifier, verdict
+from models.manifest import ArtefactError, Output
+from models.registry import CHAMPION, Registry
+from models.verdict import Difference
+from training import verdict as judging
+from training.behaviour import Direction
+from training.evaluate import Outcome
+from training.gate import Floors, Set
+
+KEYS = ("theme/leadership", "theme/thresholds", "stance/critical")
+OUTPUTS = tuple(Output(key=key, temperature=1, bias=0, threshold=0.5) for key in KEYS)
+
+
+def outcome(scores: np.ndarray, truth: np.ndarray, documents: int) -> Outcome:
+    examples = [
+        Example(
+            id=f"p{n}", document=f"d{n % documents}", kind="other", title="", authority="", published=date(2026, 1, 1),
+            text=f"Passage {n}.", themes=(), stances=(), primary_stance=None, annotator="a", guide="1",
+        )
+        for n in range(len(truth))
+    ]  # fmt: skip
+    return Outcome(examples, OUTPUTS, truth, scores.astype(float), ("theme", "stance"))
+
+
+def pair(wrong_before: float, wrong_after: float, documents: int = 40) -> tuple[Outcome, Outcome]:
+    """Two models that have so many of the labels of theme/leadership wrong, drawn at random, and all others right."""
+    rng = np.random.default_rng(1)
+    truth = rng.random((400, 3)) < 0.4
+    found = []
+    for share in (wrong_before, wrong_after):
+        flags = truth.copy()
+        flags[:, 0] ^= rng.random(400) < share
+        found.append(outcome(flags, truth, documents))
+    return found[0], found[1]
+
+
+def named(found: Sequence[Difference], figure: str) -> Difference:
+    (one,) = [difference for difference in found if difference.figure == figure]
+    return one
+
+
+def difference(figure: str, before: float, after: float, low: float, high: float) -> Difference:
+    return Difference(figure=figure, before=before, after=after, interval=(low, high))
+
+
+def test_two_models_that_say_the_same_do_not_differ() -> None:
+    found = judging.differences(*[pair(0.1, 0.1)[0]] * 2)
+    assert [d.figure for d in found] == [*(f"f1/{key}" for key in KEYS), "macro_f1/theme", "macro_f1/stance"]
+    assert all(d.change == 0 and d.interval == (0, 0) for d in found)
+
+
+def test_a_difference_is_of_f1_and_of_its_mean_over_an_axis() -> None:
+    before, after = pair(0.1, 0.3)
+    found = judging.differences(before, after)
+    one, macro = named(found, "f1/theme/leadership"), named(found, "macro_f1/theme")
+    truth, flags = after.truth[:, 0], after.flags[:, 0]
+    assert one.after == pytest.approx(2 * (truth & flags).sum() / (truth.sum() + flags.sum()))
+    assert one.interval[0] < one.change < one.interval[1] < 0
+    assert macro.change == pytest.approx(one.change / 2)
+    assert judging.differences(before, after) == found
+
+
+def test_passages_of_one_document_do_not_count_as_many() -> None:
+    """Where one document is as another, to draw documents or passages is the same; where they are not, it is not."""
+    truth = np.tile([[True, True, True]], (400, 1))
+    flags = np.ones((400, 3), dtype=bool)
+    flags[np.arange(400) % 20 < 2, 0] = False  # all passages of two of twenty documents
+    together = judging.differences(outcome(truth, truth, 20), outcome(flags, truth, 20))
+    apart = judging.differences(outcome(truth, truth, 400), outcome(flags, truth, 400))
+    widths = [np.diff(named(found, "f1/theme/leadership").interval)[0] for found in (together, apart)]
+    assert widths[0] > 2 * widths[1]
+
+
+@pytest.mark.parametrize(
+    ("after", "high", "passed"), [(0.79, -0.001, True), (0.70, 0.001, True), (0.77, -0.001, False), (0.9, 0.2, True)]
+)
+def test_a_label_may_lose_two_points_and_more_within_noise(after: float, high: float, passed: bool) -> None:
+    lost = difference("f1/theme/leadership", 0.8, after, -0.2, high)
+    rule = judging.labels_rule("test", [lost, difference("macro_f1/theme", 0.8, 0.1, -0.9, -0.5)])
+    assert rule.passed is passed and ("leadership" in rule.detail) is not passed
+
+
+@pytest.mark.parametrize(
+    ("after", "high", "best", "passed"),
+    [(0.79, 0.01, 0.8, True), (0.795, -0.001, 0.8, False), (0.79, 0.01, 0.81, False), (0.795, 0.01, 0.0, True)],
+)
+def test_macro_f1_sinks_neither_beyond_noise_nor_far_below_its_best(
+    after: float, high: float, best: float, passed: bool
+) -> None:
+    found = [difference("macro_f1/theme", 0.8, after, -0.05, high), difference("f1/theme/leadership", 0.8, 0, -1, -1)]
+    assert judging.macro_rule("test", found, {"macro_f1/theme": best}).passed is passed
+
+
+def test_small_losses_do_not_add_up() -> None:
+    """A model that loses half a point each time, which is never beyond noise, does not go down for ever."""
+    before, best, steps = 0.8, 0.8, 0
+    while judging.macro_rule(
+        "test", [difference("macro_f1/theme", before, before - 0.005, -0.02, 0.01)], {"macro_f1/theme": best}
+    ).passed:
+        before, steps = before - 0.005, steps + 1
+    assert steps <= 2 and before >= best - judging.DRIFT
+
+
+def test_a_bound_that_the_champion_misses_asks_the_candidate_to_be_no_worse() -> None:
+    assert judging.bounded("x", 0.01, 0.05, 0.05).passed and judging.bounded("x", 0.09, 0.08, 0.05).passed
+    assert not judging.bounded("x", 0.01, 0.06, 0.05).passed and not judging.bounded("x", 0.09, 0.10, 0.05).passed
+
+
+def test_turns_may_be_missed_no_more_often_beyond_noise() -> None:
+    def turn(share: float, *failed: str) -> Direction:
+        return Direction("negation", share, 40, failed)
+
+    many = [f"p{n}" for n in range(12)]
+    assert judging.turn_rule(turn(0.6, "a", "b"), turn(0.6, "b", "c")).passed
+    assert not judging.turn_rule(turn(0.8), turn(0.6, *many)).passed
+    assert judging.turn_rule(turn(0.95), turn(0.9, *many)).passed  # enough are seen
+    assert judging.turn_rule(turn(0.6, *many), turn(0.8)).passed
+
+
+@pytest.mark.parametrize(
+    ("ratios", "passed"), [([1.0, 1.1, 1.2], True), ([1.4, 1.5, 1.6], False), ([0.9, 1.5, 3.0], True), ([0.5], True)]
+)
+def test_a_slower_model_is_refused_where_all_rounds_say_so(ratios: list[float], passed: bool) -> None:
+    assert judging.speed_rule(ratios).passed is passed
+
+
+def test_flips_say_what_is_right_now_and_what_was() -> None:
+    truth = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0]], dtype=bool)
+    before, after = truth.copy(), truth.copy()
+    before[0, 0], after[1, 1], before[2, 2], after[2, 0] = False, True, True, False
+    found = {flip.passage: flip for flip in judging.flips("test", outcome(before, truth, 3), outcome(after, truth, 3))}
+    assert found["p0"].mended == (KEYS[0],) and not found["p0"].broken and found["p0"].after == found["p0"].due
+    assert found["p1"].broken == (KEYS[1],) and not found["p1"].mended
+    assert found["p2"].mended == (KEYS[2],) and found["p2"].broken == (KEYS[0],)
+    assert found["p1"].text == "Passage 1."
+
+
+@pytest.fixture(scope="module")
+def store(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small`, and the shipped model as `shipped`."""
+    root = tmp_path_factory.mktemp("judged") / "store"
+    shutil.copytree(small_store, root)
+    shipped = Registry().resolve()
+    shutil.copytree(shipped, root / shipped.name)
+    return root
+
+
+def test_a_better_model_passes_and_the_worse_one_after_it_is_refused(
+    store: Path, small_data: Path, tmp_path: Path
+) -> None:
+    app = typer.Typer()
+    app.command()(judging.main)
+    shipped = Registry().resolve(CHAMPION).name
+    pages = [tmp_path / "verdict.json", tmp_path / "verdict.html"]
+    options = ["--store", str(store), "--data", str(small_data), "-o", str(pages[0]), "-o", str(pages[1])]
+    result = CliRunner().invoke(app, [shipped, "--against", "small", *options])
+    better = verdict.read(pages[0])
+    assert better is not None and better.passed and result.exit_code == 0, result.output
+    assert all(d.change > 0 for d in better.comparisons[0].differences if d.figure.startswith("macro_f1/"))
+    mended, broken = (sum(len(getattr(flip, what)) for flip in better.flips) for what in ("mended", "broken"))
+    assert mended > broken and f'{shipped}: <span class="good">passed' in pages[1].read_text()
+    result = CliRunner().invoke(app, ["small", "--against", shipped, *options])
+    worse = verdict.read(pages[0])
+    assert worse is not None and not worse.passed and result.exit_code == judging.REFUSED
+    assert {"labels/test", "macro/test"} <= {rule.name for rule in worse.refusals}
+    assert {flip.passage: flip.mended for flip in worse.flips} == {f.passage: f.broken for f in better.flips}
+    assert ">refused</span>" in pages[1].read_text()
+
+
+def test_text_is_escaped_on_the_page(store: Path, small_data: Path) -> None:
+    small = classifier.load("small", store)
+    examples = dataset.load([small_data], judging.taxonomy.load())[-100:]
+    found = judging.compare(small, small, store, {"test": examples}, [], Floors())
+    sharp = verdict.Flip(
+        set="test", passage="p", text="<script>alert(1)</script>", due=(), before=(), after=(), mended=(), broken=()
+    )
+    assert found.passed and not found.flips
+    assert "<script>" not in judging.page(found.model_copy(update={"flips": (sharp,)}))
+
+
+def test_a_figure_below_its_floor_refuses(store: Path, small_data: Path) -> None:
+    small = classifier.load("small", store)
+    examples = dataset.load([small_data], judging.taxonomy.load())[-100:]
+    floors = {f"f1/{KEYS[0]}": 1.0}
+    held = Floors(sets={"own": Set(data_sha256=dataset.digest(examples), model="x", figures=floors, floors=floors)})
+    (rule,) = judging.floor_rules(small, {"test": examples}, held)
+    assert not rule.passed and "below its floor of 1.0000" in rule.detail
+    (rule,) = judging.floor_rules(small, {"test": examples[1:]}, held)
+    assert rule.passed and "none are kept" in rule.detail
+
+
+def test_a_verdict_is_kept_without_texts_and_remembers_the_best(store: Path, small_data: Path) -> None:
+    small = classifier.load("small", store)
+    examples = dataset.load([small_data], judging.taxonomy.load())[-100:]
+    first = judging.compare(small, small, store, {"test": examples}, examples[:5], Floors())
+    assert [c.name for c in first.comparisons] == ["test", judging.CORRECTIONS]
+    assert any("5 passages alone" in rule.detail for rule in first.rules)
+    digest = dataset.digest(examples)
+    higher = {name: value + 0.2 for name, value in first.best[digest].items()}
+    flip = verdict.Flip(set="test", passage="p", text="secret", due=(), before=(), after=(), mended=(), broken=())
+    verdict.keep(store, first.model_copy(update={"best": {digest: higher}, "flips": (flip,)}))
+    try:
+        assert "secret" not in (store / verdict.KEPT / "small.json").read_text()
+        second = judging.compare(small, small, store, {"test": examples}, [], Floors())
+        assert second.best[digest] == higher
+        assert [rule.name for rule in second.refusals] == ["macro/test"]
+        assert "small" in Registry(store).versions() and verdict.KEPT not in Registry(store).versions()
+    finally:
+        shutil.rmtree(store / verdict.KEPT)
+
+
+def test_what_holds_no_verdict_says_so(tmp_path: Path) -> None:
+    assert verdict.read(tmp_path / "none.json") is None
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(ArtefactError, match="holds no verdict"):
+        verdict.read(tmp_path / "bad.json")
