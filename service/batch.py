@@ -25,6 +25,8 @@ from service.parsing import Parsed, Parsers
 from service.report import METADATA, Classification, ExplainedRow, Failure, Metadata, Problem, Row, ScoredDocument
 
 log = logging.getLogger("candour.batch")
+# Files that are none: what is known of another, and what is still being written.
+NO_DOCUMENT = (METADATA, ".partial")
 # Files read ahead of the model, their bytes, and passages that it is given together, of not more than MOST files.
 AHEAD, AHEAD_BYTES, TOGETHER, MOST = 16, 100_000_000, 256, 256
 # Lines classified at a time: enough to sort by length, few enough to hold.
@@ -58,9 +60,9 @@ class Tally:
 def find(paths: Sequence[Path], leave: Collection[Path] = ()) -> list[Path]:
     """The files to score, each once: those named, and all in named folders and below, sorted.
 
-    Hidden files and folders are left out, and so are metadata (.meta.json) and what stands in `leave` or in a folder
-    there; links to folders are not followed. A folder that cannot be listed, and a link to nothing, are in the list:
-    scoring them says what is wrong.
+    Hidden files and folders are left out, and so are metadata (.meta.json), unfinished files (.partial) and what stands
+    in `leave` or in a folder there; links to folders are not followed. A folder that cannot be listed, and a link to
+    nothing, are in the list: scoring them says what is wrong.
     """
     left = {_resolved(path) for path in leave}
     found: dict[Path, Path] = {}
@@ -79,7 +81,7 @@ def _inside(folder: Path) -> list[Path]:
 
     for root, folders, names in os.walk(folder, onerror=unlisted):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(root, name) for name in names if not name.startswith(".") and not name.endswith(METADATA)]
+        found += [Path(root, name) for name in names if not name.startswith(".") and not name.endswith(NO_DOCUMENT)]
     return sorted(found)
 
 

@@ -97,7 +97,8 @@ def progress(console: Console, counted: Tally, total: int) -> Iterator[Callable[
 
         def advance() -> None:
             nonlocal shown
-            seconds = (time.perf_counter() - started) * (total / counted.done - 1)
+            # What is known takes no time, and says nothing of what is left.
+            seconds = (time.perf_counter() - started) * (total - counted.done) / max(1, counted.done - counted.known)
             text = f"{counted.done} of {total} documents, about {timedelta(seconds=round(seconds))} left"
             bar.update(task, completed=counted.done, description=text)
             tenth = 10 * counted.done // total

@@ -7,6 +7,7 @@ feed's validators, and a document's files get their names once the database know
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterable
@@ -267,6 +268,9 @@ class Archive:
             partial.write_bytes(fetched.body)
             lines = json.dumps(metadata.model_dump(mode="json") | {"fetched": _now()}, ensure_ascii=False, indent=2)
             metadata_partial.write_text(lines + "\n", encoding="utf-8")
+            for written in (partial, metadata_partial):  # a disk that is full says so here, before the page is settled
+                with written.open("rb") as file_:
+                    os.fsync(file_.fileno())
             with self._database:
                 self._database.execute(
                     "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -146,7 +146,9 @@ class Fetcher:
         origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
         if origin not in self._sites:
             # Nothing of the environment: a proxy would resolve the name again, and reach what it likes.
-            transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
+            transport = httpx.AsyncHTTPTransport(
+                verify=self._tls, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+            )
             self._sites[origin] = _Site(await self._closing.enter_async_context(transport))
         return self._sites[origin]
 
@@ -166,6 +168,8 @@ class Fetcher:
                         str(url.copy_with(raw_path=b"/robots.txt", fragment=None)), source
                     )
                 except FetchError as error:
+                    if error.reason == "private-address":  # another source may be allowed to
+                        raise
                     site.rules = error
         rules = site.rules
         if isinstance(rules, FetchError):
@@ -322,7 +326,7 @@ async def _body(url: httpx.URL, response: httpx.Response, most: int | None) -> b
 
 def _retry_after(value: str) -> float | None:
     """Seconds from now, of a number or a date; None for neither."""
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         moment = parsedate_to_datetime(value)

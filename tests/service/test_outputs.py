@@ -1,11 +1,13 @@
 """What is written is whole, is kept, and is added to."""
 
 import csv
+import io
 import json
 import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -13,9 +15,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from models.classifier import Classifier
-from service import analysis, outputs
+from service import analysis, outputs, render
+from service.batch import Tally
 from service.errors import NotAnOutput, OutputInUse
 from service.outputs import News, Stored, version_of
 from service.report import Failure, Problem, ScoredDocument
@@ -222,22 +226,57 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
+RUN = """
+import sys
+from service import outputs, cli
+outputs.SHARD = 20
+sys.argv = ["candour", "score", *sys.argv[1:]]
+cli.main()
+"""
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_run_that_is_killed_is_finished_by_the_same_command(
-    tmp_path: Path, many: Path, ending: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed after a random number of results have come through, seven times for each kind of output."""
+def test_a_run_that_is_killed_is_finished_by_the_same_command(tmp_path: Path, many: Path, ending: str) -> None:
+    """Killed seven times for each kind of output, a random while after results have begun to come."""
     path = tmp_path / f"out{ending}"
-    command = [Path(sys.executable).with_name("candour"), "score", many, "-o", path]
+    command = [sys.executable, "-c", RUN, many, "-o", path]
     chance = random.Random(ending)
-    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    parts = []
     for _ in range(7):
+        before = _size(path)
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
-            try:
-                run.wait(chance.uniform(0.5, 1.5))
-            except subprocess.TimeoutExpired:
-                run.send_signal(signal.SIGKILL)
+            while run.poll() is None and _size(path) == before:
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.15))
+            run.send_signal(signal.SIGKILL)
+        if ending == ".parquet":
+            parts.append(len(set(pq.read_table(path)["sha256"].to_pylist())) if list(path.glob("*.parquet")) else 0)
+        else:
+            parts.append(path.read_bytes().count(b"\n"))
+    assert len(set(parts)) > 1  # some were killed in the middle
     assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
     found = counts(path)
     assert len(found) == 400 and sorted(found.values()) == sorted(1 + n % 5 for n in range(400))
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
+
+
+def _size(path: Path) -> int:
+    files = path.glob("*.parquet") if path.is_dir() else [path] if path.exists() else []
+    return sum(file.stat().st_size for file in files)
+
+
+def test_what_is_left_is_reckoned_from_what_was_scored_and_not_from_what_was_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(render.time, "perf_counter", lambda: clock[0])
+    said = io.StringIO()
+    tally = Tally(known=900)
+    with render.progress(Console(file=said, width=200), tally, 1_000) as advance:
+        for _ in range(50):
+            clock[0] += 2.0
+            tally.documents += 1
+            advance()
+    assert said.getvalue().splitlines() == [
+        "candour: 903 of 1000 documents, about 0:03:14 left",
+    ]
