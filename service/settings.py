@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         description="What `candour collect` calls itself, with a way to reach you: candour (news-desk@example.org).",
     )
     collect_seconds: float = Field(default=60.0, gt=0, description="The longest that one answer to it may take.")
+    collect_source_seconds: float = Field(
+        default=3600.0, gt=0, description="The longest that a run of it may be at one source."
+    )
     retrain_folder: Path = Field(default=Path("work/retrain"), description="The folder of the runs of candour retrain.")
     retrain_data: tuple[Path, ...] = Field(
         default=(),

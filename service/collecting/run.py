@@ -82,7 +82,7 @@ async def _collect(
 
     async def collected(source: Source) -> Tally:
         async with places:
-            tally = await _Run(source, archive, fetcher, pages, feeds, taken).whole()
+            tally = await _Run(source, archive, fetcher, pages, feeds, taken, settings.collect_source_seconds).whole()
         if finished:
             finished(tally)
         return tally
@@ -95,26 +95,35 @@ class _Run:
     """The run of one source. taken: URLs that a source of this run has seen to."""
 
     def __init__(
-        self, source: Source, archive: Archive, fetcher: Fetcher, pages: Parsers, feeds: Parsers, taken: set[str]
-    ) -> None:
+        self, source: Source, archive: Archive, fetcher: Fetcher, pages: Parsers, feeds: Parsers, taken: set[str],
+        seconds: float,
+    ) -> None:  # fmt: skip
         self._source = source
         self._archive = archive
         self._fetcher = fetcher
         self._pages = pages
         self._feeds = feeds
         self._taken = taken
+        self._seconds = seconds
         self._tally = Tally(source)
 
     async def whole(self) -> Tally:
-        """Read the feed, fetch what is due. What fails, and is not the folder, is in the tally."""
+        """Read the feed, fetch what is due. What fails, and is not the folder, is in the tally.
+
+        What there is no time for stays due.
+        """
         try:
-            listed = await self._read_feeds()
-            due = [page for page in self._archive.due(self._source) if page.url not in self._taken]
-            self._tally.outcomes[Outcome.UNCHANGED] += max(0, listed - len(due))
-            if listed or not self._tally.failed:
-                await self._fetch_pages(due)
+            async with asyncio.timeout(self._seconds) as clock:
+                listed = await self._read_feeds()
+                due = [page for page in self._archive.due(self._source) if page.url not in self._taken]
+                self._tally.outcomes[Outcome.UNCHANGED] += max(0, listed - len(due))
+                if listed or not self._tally.failed:
+                    await self._fetch_pages(due)
         except (OSError, sqlite3.Error):
-            raise
+            if not clock.expired():
+                raise
+            limit = f"more than {self._seconds:g} seconds (CANDOUR_COLLECT_SOURCE_SECONDS)"
+            self._tally.fail("out-of-time", f"the source took {limit}; what is left waits for the next run")
         except Exception as error:
             log.error("%s: candour failed on it", self._source.name, exc_info=error)
             self._tally.fail("internal", f"candour failed on it: {error!r}")

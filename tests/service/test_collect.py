@@ -445,6 +445,16 @@ def test_answers_that_do_not_end_are_cut_off_by_size_and_by_time(room: Newsroom,
     assert "CANDOUR_MAX_BYTES" in tally.reasons["too-large"]
 
 
+def test_a_source_that_takes_too_long_is_left_for_the_next_run(room: Newsroom, folder: Path) -> None:
+    room.pages["/drip"] = lambda _: Answer(headers=HTML, parts=room.forever(b"x", pause=0.05))
+    room.rss("/feed", f"{room.url}/drip", *stories(room, 1))
+    tally = once(folder, source(room), collect_source_seconds=1.5)
+    assert "out-of-time" in tally.failed and "CANDOUR_COLLECT_SOURCE_SECONDS" in tally.reasons["out-of-time"]
+    room.pages["/drip"] = Answer(b"<html><body><p>The plan drifted for a year.</p></body></html>", headers=HTML)
+    again = once(folder, source(room))
+    assert not again.failed and new(tally) + new(again) == 2
+
+
 def test_what_is_no_document_is_not_kept(room: Newsroom, folder: Path) -> None:
     room.pages["/picture"] = Answer(b"\x89PNG\r\n\x1a\n" + bytes(100), headers=HTML)
     room.pages["/empty"] = Answer(headers=HTML)
