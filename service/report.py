@@ -110,8 +110,8 @@ class Metadata(Result):
     url: str | None = Field(default=None, description="Where it was published.")
 
 
-class ScoredDocument(Metadata):
-    """A document with its passages. sha256 is of the bytes; id is its first sixteen digits."""
+class Head(Metadata):
+    """A document without its passages. sha256 is of the bytes; id is its first sixteen digits."""
 
     id: str
     path: str | None
@@ -120,20 +120,18 @@ class ScoredDocument(Metadata):
     sha256: str
     model: str
     segmentation: str
+
+
+class ScoredDocument(Head):
+    """A document with its passages."""
+
     passages: list[ScoredPassage]
     summary: Summary
 
 
-class DocumentSummary(Metadata):
+class DocumentSummary(Head):
     """A stored document without its passages, and when it came and was last changed."""
 
-    id: str
-    path: str | None
-    media_type: str
-    pages: int | None
-    sha256: str
-    model: str
-    segmentation: str
     summary: Summary
     created: datetime
     updated: datetime
