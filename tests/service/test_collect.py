@@ -542,7 +542,11 @@ run.collect(sources.load(Path(sys.argv[1])), Path(sys.argv[2]), Settings(threads
 
 
 def started(file: Path, folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", RUN, file, folder], cwd=ROOT, stderr=subprocess.PIPE)
+    # A shell's background job, as tests may be, ignores SIGINT, and so would what it starts.
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, file, folder], cwd=ROOT, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
 
 
 def toml(room: Newsroom, path: Path, **fields: object) -> Path:

@@ -79,7 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
     known = {example.id for example in few["train"]}
     rest = [example for example in many["train"] if example.stances and example.id not in known]
     path = tmp_path_factory.mktemp("retrain") / "data.jsonl"
-    dataset.write(path, [*few["train"], *rest[:: len(rest) // 400], *many["dev"][:400], *many["test"][:600]])
+    dataset.write(path, [*few["train"], *rest[:: len(rest) // 400], *many["dev"][:400], *many["test"][:300]])
     return path
 
 
@@ -128,7 +128,7 @@ def test_a_correction_over_http_becomes_a_served_model_that_gives_the_corrected_
     assert run["state"] == "promoted", run
     assert Registry(settings.store).aliases() == {"champion": run["id"], "previous": "small"}
     until(lambda: httpx.get(f"{url}/readyz").json()["model"] == run["id"])
-    answer = httpx.post(f"{url}/v1/classify", json={"inputs": TOLD}).raise_for_status().json()
+    answer = httpx.post(f"{url}/v1/classify", json={"input": TOLD}).raise_for_status().json()
     wrong = [
         n for n, passage in enumerate(before) if (passage["themes"], passage["stances"]) != ([THEME], ["critical"])
     ]
@@ -201,7 +201,9 @@ def test_a_model_worse_on_purpose_is_refused_though_its_retraining_was_killed_at
     assert "going on with" in done.stderr and "[5/5] publish" in done.stderr and "[3/5]" not in done.stderr
     shown = retrain.show(settings.retrain_folder, run)
     assert shown.state is State.REFUSED and shown.refusals
-    assert any(rule.name == "labels/test" and THEME in rule.detail for rule in shown.refusals)
+    # By the label itself, where so few passages can tell its loss from noise, or by the mean of all themes.
+    named = {"labels/test": THEME, "macro/test": "macro_f1/theme"}
+    assert any(rule.name in named and named[rule.name] in rule.detail for rule in shown.refusals)
     assert Registry(settings.store).aliases() == champion and run in Registry(settings.store).versions()
     held = verdict.kept(settings.store, run)
     assert held is not None and not held.passed
@@ -210,7 +212,8 @@ def test_a_model_worse_on_purpose_is_refused_though_its_retraining_was_killed_at
     status = subprocess.run(
         [*CANDOUR, "retrain", "--status"], env=environment(settings), capture_output=True, text=True, check=False
     )
-    assert status.stdout.startswith(f"{run} refused") and "refused by labels/test" in status.stdout
+    assert status.stdout.startswith(f"{run} refused")
+    assert all(f"refused by {rule.name}" in status.stdout for rule in shown.refusals)
 
 
 def test_one_more_label_needs_no_code(small_store: Path, small_data: Path, tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_what_was_mended_is_served_when_it_is_promoted_again(url: str, store: Pa
 
 def held(version: str) -> int:
     """How many models of a version are in memory."""
-    return sum(isinstance(one, Classifier) and one.version == version for one in gc.get_objects())
+    return sum(type(one) is Classifier and one.version == version for one in gc.get_objects())
 
 
 def network_threads() -> int:
