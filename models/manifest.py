@@ -18,7 +18,7 @@ RELIABILITY = "reliability.svg"
 RISK_COVERAGE = "risk-coverage.svg"
 # What the manifest vouches for.
 FILES = (MODEL, TOKENIZER, CARD, RELIABILITY, RISK_COVERAGE)
-SCHEMA = 2
+SCHEMA = 3
 # What a version may be called: it is a folder's name.
 VERSION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 

@@ -1,9 +1,9 @@
-"""The network of a model: texts to logits, on onnxruntime and tokenizers."""
+"""The network of a model: texts to logits and embeddings, on onnxruntime and tokenizers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from models.manifest import MODEL, TOKENIZER, ArtefactError
 # scales its activations over all that it is given at once, so that in one tensor a passage's neighbours would change
 # its scores; and on a CPU one tensor of sixteen is no faster than sixteen of one (benchmarks/inference.py).
 BATCH = 16
+# The names of the network's outputs, the second as sentence-transformers has it.
+LOGITS, EMBEDDING = "logits", "sentence_embedding"
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,31 @@ class Network:
     _workers: ThreadPoolExecutor
     max_tokens: int
     labels: int
+    width: int
 
     def logits(self, texts: Sequence[str]) -> Array:
         """Raw outputs, shape (texts, labels); for a text of several windows, the maximum over them."""
+        merged = np.full((len(texts), self.labels), -np.inf)
+        for owners, found in self._found(texts, LOGITS):
+            np.maximum.at(merged, owners, found)
+        return merged
+
+    def embeddings(self, texts: Sequence[str]) -> Array:
+        """The mean of a text's token vectors, which the labels are read from, at length 1; shape (texts, width).
+
+        For a text of several windows, the mean over them.
+        """
+        summed = np.zeros((len(texts), self.width))
+        for owners, found in self._found(texts, EMBEDDING):
+            np.add.at(summed, owners, found)
+        return np.asarray(summed / np.linalg.norm(summed, axis=1, keepdims=True))
+
+    def tokens(self, texts: Sequence[str]) -> int:
+        """How many tokens the network reads of texts."""
+        return sum(len(w) for text in texts for w in encoding.windows(self._tokenizer, text, self.max_tokens))
+
+    def _found(self, texts: Sequence[str], output: str) -> Iterator[tuple[list[int], Array]]:
+        """An output of each window, by batches: the places of the texts that they are of, shape (windows, …)."""
         owners: list[int] = []
         windows: list[list[int]] = []
         for index, text in enumerate(texts):
@@ -45,22 +69,15 @@ class Network:
                 windows.append(window)
         by_length = sorted(range(len(windows)), key=lambda n: len(windows[n]))
         batches = [by_length[first : first + BATCH] for first in range(0, len(by_length), BATCH)]
-        merged = np.full((len(texts), self.labels), -np.inf)
-        for batch, found in zip(
-            batches, self._workers.map(lambda b: self._run([windows[n] for n in b]), batches), strict=True
-        ):
-            np.maximum.at(merged, [owners[n] for n in batch], found)
-        return merged
+        runs = self._workers.map(lambda batch: self._run([windows[n] for n in batch], output), batches)
+        for batch, found in zip(batches, runs, strict=True):
+            yield [owners[n] for n in batch], found
 
-    def tokens(self, texts: Sequence[str]) -> int:
-        """How many tokens the network reads of texts."""
-        return sum(len(w) for text in texts for w in encoding.windows(self._tokenizer, text, self.max_tokens))
-
-    def _run(self, windows: list[list[int]]) -> Array:
+    def _run(self, windows: list[list[int]], output: str) -> Array:
         rows = []
         for window in windows:
             ids = np.array([window], dtype=np.int64)
-            rows.append(self._session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0])
+            rows.append(self._session.run([output], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0])
         return np.concatenate(rows).astype(np.float64)
 
 
@@ -75,5 +92,8 @@ def load(folder: Path, max_tokens: int, threads: int = 0) -> Network:
         tokenizer = encoding.load(folder / TOKENIZER)
     except Exception as error:  # neither onnxruntime's nor tokenizers' exceptions have a public base class
         raise ArtefactError(f"{folder} cannot be loaded: {error}") from error
+    sizes = {output.name: output.shape[-1] for output in session.get_outputs()}
+    if missing := {LOGITS, EMBEDDING} - sizes.keys():
+        raise ArtefactError(f"{folder}: the network has no output {', '.join(sorted(missing))}")
     workers = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="network")
-    return Network(session, tokenizer, workers, max_tokens, int(session.get_outputs()[0].shape[-1]))
+    return Network(session, tokenizer, workers, max_tokens, sizes[LOGITS], sizes[EMBEDDING])

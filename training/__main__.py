@@ -45,6 +45,7 @@ def train(
     ] = None,
     teacher: Annotated[bool, typer.Option(help="Learn from a teacher's soft labels, too.")] = True,
     baselines: Annotated[bool, typer.Option(help="Train and measure the baselines, too, for the card.")] = True,
+    parent: Annotated[str | None, typer.Option(help="Version that it is to follow. Default: the champion.")] = None,
     promote: Annotated[bool, typer.Option(help="Serve it: make it the champion.")] = False,
 ) -> None:
     """Train a model from labelled passages and publish it to the store.
@@ -110,6 +111,7 @@ def train(
         taxonomy_sha256=labelling.digest,
         guide=max(e.guide for e in examples),
         seed=seed,
+        parent=parent or store_registry.aliases().get(registry.CHAMPION),
         commit=commit,
         packages={package: package_version(package) for package in PACKAGES},
     )

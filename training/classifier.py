@@ -6,6 +6,7 @@ head reads, carries next to nothing of it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils.generic import ModelOutput
 
 from training.base import Base
 
@@ -27,6 +28,7 @@ class MeanPooledConfig(PretrainedConfig):  # type: ignore[misc]
 
     model_type = "candour-mean-pooled"
     sub_configs: ClassVar = {"encoder": AutoConfig}
+    keys_to_ignore_at_inference: ClassVar = ["pooled"]  # a trainer collects logits alone
 
     def __init__(self, encoder: dict[str, Any] | PretrainedConfig | None = None, dropout: float = 0.1, **kwargs: Any):
         if isinstance(encoder, dict):
@@ -34,6 +36,14 @@ class MeanPooledConfig(PretrainedConfig):  # type: ignore[misc]
         self.encoder = encoder or CONFIG_MAPPING["bert"]()
         self.dropout = dropout
         super().__init__(**kwargs)
+
+
+@dataclass
+class MeanPooledOutput(ModelOutput):  # type: ignore[misc]
+    """logits: shape (batch, labels); pooled, the mean vectors that they are read from: (batch, width)."""
+
+    logits: Tensor | None = None
+    pooled: Tensor | None = None
 
 
 class MeanPooledClassifier(PreTrainedModel):  # type: ignore[misc]
@@ -63,11 +73,11 @@ class MeanPooledClassifier(PreTrainedModel):  # type: ignore[misc]
         model.encoder = AutoModel.from_pretrained(base.source, add_pooling_layer=False)
         return model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> MeanPooledOutput:
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         weights = attention_mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-        return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
+        return MeanPooledOutput(logits=self.classifier(self.dropout(pooled)), pooled=pooled)
 
 
 AutoConfig.register(MeanPooledConfig.model_type, MeanPooledConfig)

@@ -13,6 +13,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import PreTrainedModel
 
 from models.manifest import MODEL, TOKENIZER, ArtefactError
+from models.network import EMBEDDING, LOGITS
 from training.train import Fitted
 
 # Of the decisions on dev. A sound export differs where a probability lies at its threshold, and a network that has
@@ -33,28 +34,31 @@ class Parity:
     agreement: float
 
 
-class _Logits(torch.nn.Module):
+class _Served(torch.nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits  # type: ignore[no-any-return]
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = self.model(input_ids=input_ids, attention_mask=attention_mask)
+        return found.logits, found.pooled
 
 
 def onnx_float32(fitted: Fitted, path: Path) -> None:
-    """Write the network as ONNX in float32: input_ids and attention_mask (batch, tokens) to logits (batch, labels)."""
+    """Write the network as ONNX in float32: input_ids and attention_mask (batch, tokens) to logits (batch, labels) and
+    the embeddings that they are read from (batch, width).
+    """
     fitted.model.set_attn_implementation("eager")  # the quantizer cannot type the graph of fused attention
     ids = torch.randint(1000, 2000, (2, 16))
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", min=2, max=512)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own renamed axes and deprecations
         torch.onnx.export(
-            _Logits(fitted.model.eval()),
+            _Served(fitted.model.eval()),
             (ids, torch.ones_like(ids)),
             path,
             input_names=["input_ids", "attention_mask"],
-            output_names=["logits"],
+            output_names=[LOGITS, EMBEDDING],
             dynamic_shapes=(axes, axes),
             dynamo=True,
             external_data=False,

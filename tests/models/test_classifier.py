@@ -46,6 +46,18 @@ def test_a_passage_scores_the_same_whatever_it_is_batched_with(champion: Classif
     assert crowd[0].scores == pytest.approx(alone.scores, abs=1e-6)
 
 
+def test_texts_of_one_meaning_lie_close(champion: Classifier) -> None:
+    late = ["Reviews of care plans were late for many children.", "Too often a child's plan was reviewed after its date."]
+    long = " ".join([NEUTRAL] * 60)
+    found = champion.network.embeddings([*late, NEUTRAL, long])
+    assert found.shape == (4, champion.network.width)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1)
+    near = found @ found.T
+    assert near[0, 1] > near[0, 2] + 0.2 and near[2, 3] > near[0, 3] + 0.2
+    assert champion.network.embeddings([NEUTRAL])[0] == pytest.approx(found[2], abs=1e-6)
+    assert champion.network.embeddings([]).shape == (0, champion.network.width)
+
+
 def test_quotes_spaces_and_case_make_no_difference(champion: Classifier) -> None:
     plain, fancy = champion.predict(
         ['Leaders didn\'t know - "nobody told us".', "Leaders  didn\u2019t know \u2013 \u201cnobody\ntold us\u201d."]
