@@ -352,7 +352,7 @@ def plot(found: Sequence[LabelCurve]) -> str:
 
     wide = 4
     deep = -(-len(found) // wide)
-    with mpl.rc_context(plots._STYLE):
+    with mpl.rc_context(plots.STYLE):
         figure = Figure(figsize=(10, 2.6 * deep), layout="constrained")
         for place, label in enumerate(found, 1):
             axes = figure.add_subplot(deep, wide, place)
@@ -363,7 +363,7 @@ def plot(found: Sequence[LabelCurve]) -> str:
             axes.set(xscale="log", ylim=(0, 1), title=label.key)
         figure.supxlabel("training passages with the label")
         figure.supylabel("F1 on dev")
-        return plots._svg(figure)
+        return plots.svg(figure)
 
 
 _HEAD = ("label", "has", "F1", "at the largest", "95%", "limit", f"next {NEXT}, points", "95%", "passages", "best")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from training import evaluate
 from training.evaluate import Outcome, Report
 
-_STYLE: Any = {  # matplotlib types the keys as a union of all their names
+STYLE: Any = {  # matplotlib types the keys as a union of all their names
     "svg.fonttype": "none", "svg.hashsalt": "candour", "font.family": "sans-serif", "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "figure.facecolor": "white",
@@ -25,7 +25,7 @@ def reliability(found: Outcome) -> str:
     """For each label: the share of passages that have it against the probability given, with the bins' sizes."""
     columns = [n for n, output in enumerate(found.outputs) if output.axis in found.axes]
     wide = 4
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 2.6 * -(-len(columns) // wide)), layout="constrained")
         for place, column in enumerate(columns, 1):
             bins = evaluate.reliability(found.truth[:, column], found.scores[:, column])
@@ -38,13 +38,13 @@ def reliability(found: Outcome) -> str:
             axes.set(xlim=(0, 1), ylim=(0, 1), title=f"{found.outputs[column].name}, ECE {error:.3f}")
         figure.supxlabel("probability given")
         figure.supylabel("share that has the label")
-        return _svg(figure)
+        return svg(figure)
 
 
 def risk_coverage(found: Outcome) -> str:
     """The share of answered passages with a wrong label, as fewer and fewer are answered; the stated bound's place."""
     points = evaluate.risk_coverage(found)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.add_subplot()
         axes.plot([c for c, _ in points], [r for _, r in points], color=BLUE)
@@ -56,14 +56,14 @@ def risk_coverage(found: Outcome) -> str:
                           ha="left" if coverage < 0.5 else "right")  # fmt: skip
         axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share of passages answered, the surest first",
                  ylabel="share of those with a wrong label")  # fmt: skip
-        return _svg(figure)
+        return svg(figure)
 
 
 def label_f1(reports: Mapping[str, Report]) -> str:
     """F1 of each label with its interval, ours first, beside the other models."""
     (_, ours), *others = reports.items()
     keys = [label.key for label in ours.labels]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.6), layout="constrained")
         axes = figure.add_subplot()
         places = np.arange(len(keys))
@@ -80,10 +80,11 @@ def label_f1(reports: Mapping[str, Report]) -> str:
         axes.set(ylim=(0, 1), ylabel="F1")
         axes.set_xticks(places, [key.partition("/")[2] for key in keys])
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
-        return _svg(figure)
+        return svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure as SVG text, the same for the same figure."""
     written = io.StringIO()
     figure.savefig(written, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return written.getvalue()

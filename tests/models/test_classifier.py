@@ -47,7 +47,7 @@ def test_a_passage_scores_the_same_whatever_it_is_batched_with(champion: Classif
 
 
 def test_texts_of_one_meaning_lie_close(champion: Classifier) -> None:
-    late = ["Reviews of care plans were late for many children.", "Too often a child's plan was reviewed after its date."]
+    late = ["Reviews of care plans were late for many children.", "Too often a plan was reviewed after its date."]
     long = " ".join([NEUTRAL] * 60)
     found = champion.network.embeddings([*late, NEUTRAL, long])
     assert found.shape == (4, champion.network.width)
