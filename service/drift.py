@@ -1,9 +1,9 @@
 """Is what comes in still what the model is known to do well on? Documents of today against a reference, by source.
 
-Of each source the figures are the rates of the labels, the share of confident passages, their length, and how far their
-words are from those of the reference. How far is too far follows from the documents themselves: those of today and of
-the reference are put together and drawn apart at random, again and again (a permutation test of the largest figure,
-Westfall and Young 1993).
+Of each source the figures are the rates of the labels, the share of confident passages, their length, how far their
+words are from those of the reference, and how far apart the means of their embeddings are. How far is too far follows
+from the documents themselves: those of today and of the reference are put together and drawn apart at random, again and
+again (a permutation test of the largest figure, Westfall and Young 1993).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from labels.dataset import Kind
 from labels.files import replacing
+from models.classifier import Classifier
 from models.registry import Registry
 from service.errors import InvalidInput
 from service.report import Result, ScoredDocument
@@ -33,7 +35,9 @@ FALSE_ALARMS = 0.01
 DRAWS = 2000
 # What a document without a kind is called.
 NONE = "none"
-CONFIDENT, LENGTH, VOCABULARY = "confident", "words", "vocabulary"
+CONFIDENT, LENGTH, VOCABULARY, EMBEDDING = "confident", "words", "vocabulary", "embedding"
+# Passages of a document that are embedded, spread evenly over it, and directions in which embeddings are compared.
+EMBEDDED, DIRECTIONS = 10, 16
 # In lower case: the names of councils and people differ from one to the next, and say nothing of the subject.
 _WORD = re.compile(r"\b[a-z]+(?:['’-][a-z]+)*\b")
 
@@ -42,7 +46,10 @@ Scored = Document | ScoredDocument
 
 
 class Profile(Result):
-    """What is kept of a document: no text. sums: of each figure over its passages."""
+    """What is kept of a document: no text.
+
+    sums: over its passages, of each figure, and then of each direction of the reference's embeddings.
+    """
 
     kind: Kind | None
     council: str | None
@@ -51,28 +58,38 @@ class Profile(Result):
 
 
 class Reference(Result):
-    """What documents were like when all was well. words: how often each stood in them."""
+    """What documents were like when all was well. words: how often each stood in them.
+
+    centre: the mean of the embeddings, shape (width,); directions: those in which they differ most, in which a step of
+    one standard deviation counts 1, shape (directions, width).
+    """
 
     model: str
     figures: tuple[str, ...]
     words: dict[str, int]
+    centre: tuple[float, ...]
+    directions: tuple[tuple[float, ...], ...]
     documents: tuple[Profile, ...]
 
-    def profile(self, document: Scored) -> Profile:
-        """What is kept of a document of today. Raises InvalidInput where another model labelled it."""
+    def profile(self, document: Scored, classifier: Classifier) -> Profile:
+        """What is kept of a document of today. classifier: the model. Raises InvalidInput where it is another's."""
         if document.model != self.model:
             raise InvalidInput(
                 f"{document.path or 'a document'} was labelled by {document.model}, the reference by {self.model}: "
                 "what differs may be the model"
             )
-        return _profile(document, self.figures, _Surprise(self.words, {}))
+        space = np.array(self.centre), np.array(self.directions)
+        return _profile(
+            document, self.figures, _Surprise(self.words, {}), _placed(_embedded(document, classifier), space)
+        )
 
 
 class Figure(Result):
     """A mean over passages. distance: between the two, in standard deviations of what chance makes of it."""
 
     name: str = Field(description="A label or confident: the share of passages; words: of a passage; vocabulary: bits "
-                                  "a word, the more the further from the words of the reference.")  # fmt: skip
+                                  "a word, the more the further from the words of the reference; embedding: how far "
+                                  "apart the means are, and (reference) would be by chance.")  # fmt: skip
     reference: float
     today: float
     distance: float
@@ -129,40 +146,71 @@ class _Surprise:
         return sum(math.log2(self._all / n) for n in times) / max(len(words), 1)
 
 
-def reference(documents: Iterable[Scored]) -> Reference:
-    """A reference of documents that one model labelled, which are iterated over twice. Raises InvalidInput.
+def reference(documents: Iterable[Scored], classifier: Classifier) -> Reference:
+    """A reference of documents that a model labelled, which are iterated over twice. Raises InvalidInput.
 
     How surprising a document's words are is told from the other documents, and not from those on the same council.
     """
     by_council: defaultdict[str, Counter[str]] = defaultdict(Counter)
     models: set[str] = set()
     figures: tuple[str, ...] = ()
+    embedded: list[Array] = []
     for document in documents:
         models.add(document.model)
         for passage in document.passages:
             by_council[_owner(document)].update(_WORD.findall(passage.text))
             scores = passage.scores
             figures = (*(f"theme/{name}" for name in scores.themes), *(f"stance/{name}" for name in scores.stances))
-    if len(models) != 1:
-        raise InvalidInput(f"a reference is of documents that one model labelled, not {', '.join(models) or 'of none'}")
+        embedded.append(_embedded(document, classifier))
+    if models != {classifier.version}:
+        found = ", ".join(sorted(models)) or "none"
+        raise InvalidInput(f"a reference is of documents that {classifier.version} labelled, not {found}")
     figures += (CONFIDENT, LENGTH, VOCABULARY)
     words: Counter[str] = Counter()
     for counted in by_council.values():
         words.update(counted)
     surprises = {owner: _Surprise(words, counted) for owner, counted in by_council.items()}
+    space = _space(np.vstack(embedded))
+    profiles = (
+        _profile(document, figures, surprises[_owner(document)], _placed(vectors, space))
+        for document, vectors in zip(documents, embedded, strict=True)
+    )
     return Reference(
-        model=models.pop(),
+        model=classifier.version,
         figures=figures,
         words=dict(sorted(words.items())),
-        documents=tuple(_profile(document, figures, surprises[_owner(document)]) for document in documents),
+        centre=tuple(space[0].round(4).tolist()),
+        directions=tuple(map(tuple, space[1].round(3).tolist())),
+        documents=tuple(profiles),
     )
+
+
+def _embedded(document: Scored, classifier: Classifier) -> Array:
+    """Embeddings of passages spread evenly over a document, shape (passages, width)."""
+    texts = [passage.text for passage in document.passages]
+    return classifier.network.embeddings(texts[:: max(1, math.ceil(len(texts) / EMBEDDED))])
+
+
+def _space(embedded: Array) -> tuple[Array, Array]:
+    """Centre and directions, by principal components."""
+    centre = embedded.mean(axis=0)
+    _, lengths, directions = np.linalg.svd(embedded - centre, full_matrices=False)
+    spread = lengths / math.sqrt(len(embedded))
+    kept = min(DIRECTIONS, int((spread > 1e-6).sum()))
+    return centre, directions[:kept] / spread[:kept, None]
+
+
+def _placed(embedded: Array, space: tuple[Array, Array]) -> Array:
+    """The mean of embeddings in a space, shape (directions,)."""
+    centre, directions = space
+    return np.asarray((embedded - centre).mean(axis=0) @ directions.T)
 
 
 def _owner(document: Scored) -> str:
     return document.council.casefold() if document.council else document.sha256
 
 
-def _profile(document: Scored, figures: tuple[str, ...], surprise: _Surprise) -> Profile:
+def _profile(document: Scored, figures: tuple[str, ...], surprise: _Surprise, place: Array) -> Profile:
     sums = np.zeros(len(figures))
     for passage in document.passages:
         found = {f"theme/{name}": 1.0 for name in passage.themes} | {f"stance/{name}": 1.0 for name in passage.stances}
@@ -174,7 +222,7 @@ def _profile(document: Scored, figures: tuple[str, ...], surprise: _Surprise) ->
         kind=document.kind,
         council=document.council,
         passages=len(document.passages),
-        sums=tuple(round(float(value), 3) for value in sums),
+        sums=tuple(round(float(value), 3) for value in (*sums, *place * len(document.passages))),
     )
 
 
@@ -203,8 +251,8 @@ def compare(before: Reference, today: Sequence[Profile]) -> Drift:
     chance = np.random.default_rng(0)
     pairs = _pairs(before, today)
     enough = {place: pair for place, pair in pairs.items() if _can_tell(*pair)}
-    distances = {place: _distances(*pair, chance) for place, pair in enough.items()}
-    largest = np.max([found.max(axis=1) for found in distances.values()], axis=0) if distances else np.zeros(1)
+    compared = {place: _compared(*pair, before.figures, chance) for place, pair in enough.items()}
+    largest = np.max([found.distances.max(axis=1) for found in compared.values()], axis=0) if compared else np.zeros(1)
     threshold = float(np.quantile(largest, 1 - FALSE_ALARMS, method="higher"))
     return Drift(
         model=before.model,
@@ -221,9 +269,7 @@ def compare(before: Reference, today: Sequence[Profile]) -> Drift:
                     Figure(
                         name=name, reference=there, today=here, distance=distance, drifted=bool(distance > threshold)
                     )
-                    for name, there, here, distance in zip(
-                        before.figures, _means(old), _means(new), distances[kind, council][0], strict=True
-                    )
+                    for name, there, here, distance in zip(*compared[kind, council].figures(), strict=True)
                 ],
             )
             for (kind, council), (new, old) in enough.items()
@@ -253,18 +299,30 @@ def _pairs(before: Reference, today: Sequence[Profile]) -> dict[tuple[Kind | Non
     return pairs
 
 
-def _means(profiles: Sequence[Profile]) -> list[float]:
-    passages = sum(profile.passages for profile in profiles)
-    return [sum(values) / passages for values in zip(*(profile.sums for profile in profiles), strict=True)]
-
-
 def _can_tell(new: Sequence[Profile], old: Sequence[Profile]) -> bool:
     """Whether documents can be drawn apart in so many ways that what is seen could be rarer than a false alarm."""
     return math.comb(len(new) + len(old), len(new)) * FALSE_ALARMS >= 1
 
 
-def _distances(new: Sequence[Profile], old: Sequence[Profile], chance: np.random.Generator) -> Array:
-    """Distances of the means, shape (1 + DRAWS, figures): as they are, and of documents drawn apart at random."""
+@dataclass(frozen=True)
+class _Compared:
+    """Two sets of documents: means of both, and distances as they are, and of documents drawn apart at random.
+
+    distances: shape (1 + DRAWS, figures).
+    """
+
+    names: tuple[str, ...]
+    reference: Array
+    today: Array
+    distances: Array
+
+    def figures(self) -> tuple[tuple[str, ...], list[float], list[float], list[float]]:
+        return self.names, self.reference.tolist(), self.today.tolist(), self.distances[0].tolist()
+
+
+def _compared(
+    new: Sequence[Profile], old: Sequence[Profile], names: tuple[str, ...], chance: np.random.Generator
+) -> _Compared:
     passages = np.array([profile.passages for profile in (*new, *old)], dtype=float)
     sums = np.array([profile.sums for profile in (*new, *old)])
     all_passages, everything = passages.sum(), sums.sum(axis=0)
@@ -273,6 +331,23 @@ def _distances(new: Sequence[Profile], old: Sequence[Profile], chance: np.random
         rows = chance.choice(len(passages), len(new), replace=False, shuffle=False) if draw else np.arange(len(new))
         here, part = passages[rows].sum(), sums[rows].sum(axis=0)
         differences[draw] = part / here - (everything - part) / (all_passages - here)
+    today = sums[: len(new)].sum(axis=0) / passages[: len(new)].sum()
+    reference = sums[len(new) :].sum(axis=0) / passages[len(new) :].sum()
+    figures = len(names)
+    distances = np.abs(differences[:, :figures]) / _spread(differences[:, :figures])
+    if sums.shape[1] == figures:
+        return _Compared(names, reference, today, distances)
+    apart = np.linalg.norm(differences[:, figures:], axis=1, keepdims=True)
+    beyond = np.maximum(apart - apart.mean(axis=0), 0) / _spread(apart)
+    return _Compared(
+        (*names, EMBEDDING),
+        np.append(reference[:figures], apart[1:].mean()),
+        np.append(today[:figures], apart[0]),
+        np.hstack([distances, beyond]),
+    )
+
+
+def _spread(differences: Array) -> Array:
+    """Standard deviations; infinite where there is none: what never changes differs by rounding alone."""
     spread = differences.std(axis=0)
-    # What never changes differs by rounding alone.
-    return np.asarray(np.abs(differences) / np.where(spread > 1e-9, spread, np.inf))
+    return np.asarray(np.where(spread > 1e-9, spread, np.inf))

@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from labels.files import replacing
+from models import classifier
+from models.classifier import Classifier
 from service import drift as drifting
 from service import results
-from service.drift import LENGTH, VOCABULARY, Drift, Scored
+from service.drift import EMBEDDING, LENGTH, VOCABULARY, Drift, Scored
 from service.errors import InvalidInput, NotFound
 from service.results import Results
 from service.settings import Settings
@@ -63,7 +65,7 @@ def drift(
         typer.Option(callback=_json, help="Compare nothing: make a reference of these documents, and write it here."),
     ] = None,
 ) -> None:
-    """Is what comes in still like what came in before? Labels, confidence, length and words, by kind and council.
+    """Is what comes in still like what came in before? Labels, confidence, length, words, embeddings, by source.
 
     The status is 3 where a figure has drifted. Documents like those of the reference do so in one run of a hundred.
     """
@@ -75,12 +77,14 @@ def drift(
         kept = stack.enter_context(opened(settings.database)) if store else None
         documents = _stored(kept, first) if kept else _read(paths or [], first)
         if make_reference:
-            made = drifting.reference(list(documents))
+            labelled = list(documents)
+            made = drifting.reference(labelled, _model(settings, labelled[0].model if labelled else settings.model))
             drifting.write(make_reference, made)
             log.print(f"candour: {make_reference}: {len(made.documents)} documents", markup=False, soft_wrap=True)
             return
         before = drifting.read(reference or drifting.beside(settings.store, settings.model))
-        found = drifting.compare(before, [before.profile(document) for document in documents])
+        model = _model(settings, before.model)
+        found = drifting.compare(before, [before.profile(document, model) for document in documents])
     if not found.sources and not found.unknown:
         raise InvalidInput("there is no scored document to compare")
     if output is None:
@@ -89,6 +93,10 @@ def drift(
         with replacing(output) as partial:
             partial.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
     raise typer.Exit(DRIFTED if found.drifted else 0)
+
+
+def _model(settings: Settings, version: str) -> Classifier:
+    return classifier.load(version, settings.store, settings.threads)
 
 
 def _read(paths: list[Path], since: date | None) -> Iterator[Scored]:
@@ -129,6 +137,6 @@ def _print(found: Drift) -> None:
 
 
 def _shown(name: str, value: float) -> str:
-    if name == VOCABULARY:
+    if name in (VOCABULARY, EMBEDDING):
         return f"{value:.2f}"
     return f"{value:.1f}" if name == LENGTH else f"{value:.0%}"

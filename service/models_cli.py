@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from labels import dataset
 from models import classifier, manifest, verdict
 from models.manifest import ArtefactError, Manifest
 from models.registry import CHAMPION, PREVIOUS, Registry
+from service import drift, held_out
 from service.settings import Settings
 
 models_app = typer.Typer(
@@ -129,6 +131,30 @@ def prune(
         )
     registry.prune(versions)
     log.print(f"candour: removed {len(versions)}")
+
+
+@models_app.command(epilog="Example:  [bold]candour models reference candidate --reports ../shared/reports[/bold]")
+def reference(
+    name: Name = CHAMPION,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Labelled passages (JSONL) of whole documents. Default: the written ones.")
+    ] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="The folder of the public reports.", envvar="CANDOUR_REPORTS", file_okay=False)
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Write beside a model what `candour drift` compares with: the documents that no model has learned from.
+
+    Without the public reports, what comes in of their kind is compared with written ones alone.
+    """
+    registry = _registry(store)
+    loaded = classifier.load(name, registry.root)
+    with log.status("documents that no model has learned from"):
+        made = drift.reference(list(held_out.documents(loaded, data or [dataset.WRITTEN], reports)), loaded)
+    path = drift.beside(registry.root, loaded.version)
+    drift.write(path, made)
+    log.print(f"candour: {path}: {len(made.documents)} documents", markup=False, soft_wrap=True)
 
 
 def _registry(store: Path | None) -> Registry:

@@ -58,12 +58,16 @@ class State(StrEnum):
 
 
 class Name(StrEnum):
-    """Of the steps, in their order. TRAIN splits, trains, calibrates, exports, evaluates and puts into the store."""
+    """Of the steps, in their order.
+
+    TRAIN splits, trains, calibrates, exports, evaluates and puts into the store. REFERENCE: of drift.
+    """
 
     PULL = "pull"
     CHECK = "check"
     TRAIN = "train"
     GATE = "gate"
+    REFERENCE = "reference"
     PUBLISH = "publish"
 
 
@@ -225,11 +229,16 @@ def _command(settings: Settings, run: Run, name: Name) -> list[str]:
         case Name.TRAIN:
             options = ["--epochs", str(run.plan.epochs), "--teacher" if run.plan.teacher else "--no-teacher"]
             where = ["--store", store, "--work", str(folder.parent / _CHECKPOINTS), "--version", run.id]
+            where += ["--parent", run.champion]
             return [*_python("training"), *_each("--data", files), *where, *options, "--no-baselines"]
         case Name.GATE:
             where = ["--against", run.champion, "--store", store, "--corrections", corrections]
             pages = ["-o", str(folder / PAGE), "-o", str(folder / VERDICT)]
             return [*_python("training.verdict"), run.id, *_each("--data", run.data), *where, *pages]
+        case Name.REFERENCE:
+            reports = ["--reports", str(settings.reports.resolve())] if settings.reports else []
+            where = ["--store", store, *_each("--data", run.data), *reports]
+            return [*_python("service.cli"), "models", "reference", run.id, *where]
         case Name.PUBLISH:
             return []
 

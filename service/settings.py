@@ -55,6 +55,7 @@ class Settings(BaseSettings):
         default=64, gt=0, description="The most requests at work at a time; further ones get 503."
     )
     rate: str = Field(default="6000/minute", description="The most requests of one key, such as 100/second.")
+    reports: Path | None = Field(default=None, description="The folder of the public reports, where they are at hand.")
     collect_agent: str = Field(
         default="candour",
         pattern=r"^candour\b[\x20-\x7e]*$",

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
-SIZES = (500, 1000, 2000, 4000, 8000)
-# Passes over a small training set, at most: its runs are to fail for want of passages, not of steps.
-MOST_EPOCHS = 12
+SIZES = (1000, 2000, 4000, 8000)
 RESAMPLES = 200
 NEXT = 100
 # A power law has three parameters.
@@ -52,8 +50,8 @@ class Plan:
 
     @classmethod
     def of(cls, size: int, seed: int, largest: int, epochs: int, dev: int) -> Plan:
-        """As many steps as `epochs` passes over the largest size have, in at most MOST_EPOCHS passes."""
-        passes = max(epochs, min(MOST_EPOCHS, round(epochs * largest / size)))
+        """As many steps as `epochs` passes over the largest size have: a small set is to fail for want of passages."""
+        passes = round(epochs * largest / size)
         return cls(size, seed, passes, passes * (size + dev))
 
 
@@ -122,11 +120,11 @@ def learn_curve(
     base: Annotated[str, typer.Option(help="Base weights.")] = MINILM,
     sizes: Annotated[
         list[int] | None,
-        typer.Option("--size", min=1, help="Training passages; may be repeated. Default: 500 to 8000."),
+        typer.Option("--size", min=1, help="Training passages; may be repeated. Default: 1000 to 8000."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each size.", min=1)] = 3,
     epochs: Annotated[
-        int, typer.Option(help="Passes over the largest size; smaller ones have as many steps, up to 12 passes.", min=1)
+        int, typer.Option(help="Passes over the largest size; smaller ones have as many steps.", min=1)
     ] = 3,
 ) -> None:
     """Train on more and more passages, and say what the next hundred labels are likely to buy, and of which label.
@@ -156,8 +154,9 @@ def learn_curve(
     left = [one for one in plan if (one.size, one.seed) not in held]
     for number, one in enumerate(left, 1):
         run = held[one.size, one.seed] = fitted(train, dev, labelling, weights, one)
-        with runs.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(run) | setting) + "\n")
+        before = runs.read_bytes() if runs.exists() else b""
+        with replacing(runs) as partial:
+            partial.write_bytes(before + json.dumps(asdict(run) | setting).encode() + b"\n")
         pace = sum(done.seconds for done in held.values()) / sum(done.cost for done in held.values())
         rest = timedelta(seconds=round(pace * sum(later.cost for later in left[number:])))
         log.print(f"{one.size} passages, seed {one.seed}: run {number} of {len(left)}, about {rest} left")

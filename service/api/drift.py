@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import State
 
+from models.classifier import Classifier
 from service import drift
 from service.api.metrics import Metrics
 from service.drift import Drift, Profile, Reference
@@ -42,10 +43,13 @@ async def _watch(state: State, settings: Settings, metrics: Metrics, stopping: a
     window, version = None, None
     while not stopping.is_set():
         try:
-            if version != state.classifier.version:
-                window, version = None, state.classifier.version
+            classifier: Classifier = state.classifier
+            if version != classifier.version:
+                window, version = None, classifier.version
                 metrics.drifted(None)
-                window = _Window(await run_in_threadpool(drift.read, drift.beside(settings.store, version)))
+                reference = await run_in_threadpool(drift.read, drift.beside(settings.store, version))
+                window = _Window(reference, classifier)
+            del classifier  # or it would be held through the next swap
             if window is not None and (found := await run_in_threadpool(window.look, state.store)):
                 metrics.drifted(found)
         except Exception as error:
@@ -60,6 +64,7 @@ class _Window:
     """The profiles of the last documents that the reference's model labelled, by id. No text is kept."""
 
     reference: Reference
+    classifier: Classifier
     profiles: dict[str, Profile] = field(default_factory=dict)
 
     def look(self, store: Store) -> Drift | None:
@@ -71,6 +76,6 @@ class _Window:
         profiles: dict[str, Profile] = {}
         for id_ in last:
             with suppress(NotFound):  # deleted since
-                profiles[id_] = self.profiles.get(id_) or self.reference.profile(store.get(id_))
+                profiles[id_] = self.profiles.get(id_) or self.reference.profile(store.get(id_), self.classifier)
         self.profiles = profiles
         return drift.compare(self.reference, list(profiles.values()))

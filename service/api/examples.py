@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_VERSION = "20261122-63aca3ee"
+_VERSION = "20261122-63aca3ee-2"
 _DOCUMENT: dict[str, Any] = {
     "title": "Our response to the inspection",
     "council": "Tarnholme",

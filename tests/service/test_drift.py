@@ -4,9 +4,11 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from datetime import date
 from itertools import groupby
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from labels import dataset, splits, taxonomy
-from models import registry
+from models import classifier, registry
 from models.classifier import Classifier
+from models.network import Network
 from service import analysis, drift, outputs
 from service.api import drift as watched
 from service.api.app import create_app
@@ -31,6 +34,24 @@ from service.store import Store, opened
 RUNS, MOST = 25, 2
 app = typer.Typer()
 app.command()(command)
+
+
+class Remembering(Network):
+    """The network, which computes the embedding of a text once."""
+
+    known: ClassVar[dict[str, np.ndarray]] = {}
+
+    def embeddings(self, texts: Sequence[str]) -> np.ndarray:
+        new = [text for text in texts if text not in self.known]
+        self.known.update(zip(new, super().embeddings(new), strict=True))
+        return np.array([self.known[text] for text in texts])
+
+
+@pytest.fixture(scope="module")
+def champion() -> Classifier:
+    """The shipped model."""
+    loaded = classifier.load()
+    return replace(loaded, network=Remembering(**{f.name: getattr(loaded.network, f.name) for f in fields(Network)}))
 
 
 @pytest.fixture(scope="module")
@@ -62,45 +83,51 @@ def shipped() -> Reference:
     return drift.read(drift.beside(registry.PACKAGED, registry.CHAMPION))
 
 
-def compared(before: Reference, today: Sequence[ScoredDocument]) -> Drift:
-    return drift.compare(before, [before.profile(document) for document in today])
+def compared(before: Reference, today: Sequence[ScoredDocument], champion: Classifier) -> Drift:
+    return drift.compare(before, [before.profile(document, champion) for document in today])
 
 
-def test_school_reports_drift(shipped: Reference, schools: list[ScoredDocument]) -> None:
-    (source,) = compared(shipped, schools).sources
+def test_school_reports_drift(shipped: Reference, schools: list[ScoredDocument], champion: Classifier) -> None:
+    (source,) = compared(shipped, schools, champion).sources
     assert (source.kind, source.like, source.documents) == ("inspection_report", True, 12)
     figures = {figure.name: figure for figure in source.figures}
     assert figures["vocabulary"].drifted and figures["vocabulary"].today > figures["vocabulary"].reference + 1
+    assert figures["embedding"].drifted and figures["embedding"].today > 2 * figures["embedding"].reference
     assert figures["theme/leadership"].drifted and figures["theme/care_planning"].drifted
 
 
 def test_school_reports_drift_from_written_inspections_of_their_length(
-    written: list[tuple[ScoredDocument, date | None]], schools: list[ScoredDocument]
+    written: list[tuple[ScoredDocument, date | None]], schools: list[ScoredDocument], champion: Classifier
 ) -> None:
     inspections = [d for d, _ in written if d.kind in ("inspection_report", "inspection_letter")]
     same = [document.model_copy(update={"kind": "inspection_report"}) for document in inspections]
-    (source,) = compared(drift.reference(same), schools).sources
+    (source,) = compared(drift.reference(same, champion), schools, champion).sources
     drifted = {figure.name for figure in source.figures if figure.drifted}
-    assert "vocabulary" in drifted and "words" not in drifted
+    assert {"vocabulary", "embedding"} <= drifted and "words" not in drifted
 
 
-def test_another_month_of_the_same_is_quiet(written: list[tuple[ScoredDocument, date | None]]) -> None:
+def test_another_month_of_the_same_is_quiet(
+    written: list[tuple[ScoredDocument, date | None]], champion: Classifier
+) -> None:
     documents = [document for document, _ in written]
     councils = sorted({document.council or document.id for document in documents})
     loud = 0
     for run in range(RUNS):
         month = set(np.random.default_rng(run).permutation(councils)[: len(councils) // 3])
         today = [d for d in documents if (d.council or d.id) in month]
-        found = compared(drift.reference([d for d in documents if (d.council or d.id) not in month]), today)
+        before = drift.reference([d for d in documents if (d.council or d.id) not in month], champion)
+        found = compared(before, today, champion)
         assert len(found.sources) >= 5
         loud += found.drifted
     assert loud <= MOST
 
 
-def test_the_latest_documents_are_like_the_earlier_ones(written: list[tuple[ScoredDocument, date | None]]) -> None:
+def test_the_latest_documents_are_like_the_earlier_ones(
+    written: list[tuple[ScoredDocument, date | None]], champion: Classifier
+) -> None:
     dated = [document for document, _ in sorted(written, key=lambda one: one[1] or date.min)]
     cut = 3 * len(dated) // 4
-    assert not compared(drift.reference(dated[:cut]), dated[cut:]).drifted
+    assert not compared(drift.reference(dated[:cut], champion), dated[cut:], champion).drifted
 
 
 def test_another_month_of_real_reports_is_quiet(shipped: Reference) -> None:
@@ -124,7 +151,7 @@ def profiles(count: int, share: float, kind: dataset.Kind | None, council: str |
 
 
 def made(documents: Sequence[Profile]) -> Reference:
-    return Reference(model="m", figures=("theme/a",), words={}, documents=tuple(documents))
+    return Reference(model="m", figures=("theme/a",), words={}, centre=(), directions=(), documents=tuple(documents))
 
 
 def test_kinds_are_compared_with_their_like() -> None:
@@ -179,19 +206,21 @@ def test_the_words_of_a_document_are_judged_by_the_others(champion: Classifier) 
     rare = "Xylophones outnumber zithers wherever glockenspiels accompany bassoons beneath moonlit pergolas."
     documents = [scored(f"{common} It was paper {n}.", None) for n in range(8)]
     twice = [scored(f"{rare} It was paper {n}.", "Oxmarsh") for n in range(2)]
-    found = drift.reference([*documents, *twice])
-    bits = [profile.sums[-1] / profile.passages for profile in found.documents]
-    new = found.profile(scored(f"{rare} It was paper nine.", None))
+    found = drift.reference([*documents, *twice], champion)
+    vocabulary = found.figures.index("vocabulary")
+    bits = [profile.sums[vocabulary] / profile.passages for profile in found.documents]
+    new = found.profile(scored(f"{rare} It was paper nine.", None), champion)
     # Words that only the documents on one council have are new to both of them; to another document they are not.
-    assert min(bits[8:]) > max(bits[:8]) + 2 and bits[8] > new.sums[-1] / new.passages
+    assert min(bits[8:]) > max(bits[:8]) + 2 and bits[8] > new.sums[vocabulary] / new.passages
     assert "oxmarsh" not in found.words and found.words["council"] == 8
 
 
-def test_no_text_is_kept(schools: list[ScoredDocument], tmp_path: Path) -> None:
-    drift.write(tmp_path / "drift.json", drift.reference(schools))
+def test_no_text_is_kept(schools: list[ScoredDocument], champion: Classifier, tmp_path: Path) -> None:
+    made = drift.reference(schools, champion)
+    drift.write(tmp_path / "drift.json", made)
     kept = (tmp_path / "drift.json").read_text()
     assert not any(passage.text[:40] in kept for document in schools for passage in document.passages)
-    assert drift.read(tmp_path / "drift.json") == drift.reference(schools)
+    assert drift.read(tmp_path / "drift.json") == made
 
 
 def lines(path: Path, documents: Sequence[ScoredDocument]) -> str:
@@ -246,7 +275,7 @@ def test_what_cannot_be_compared_says_why(schools: list[ScoredDocument], tmp_pat
     assert "labelled by older" in str(runner.invoke(app, [others]).exception)
     mixed = lines(tmp_path / "mixed.jsonl", [schools[0], schools[1].model_copy(update={"model": "older"})])
     both = runner.invoke(app, [mixed, "--make-reference", str(tmp_path / "made.json")])
-    assert "that one model labelled" in str(both.exception) and not (tmp_path / "made.json").exists()
+    assert "labelled, not" in str(both.exception) and not (tmp_path / "made.json").exists()
     empty = runner.invoke(app, [results, "--since", "2031-01-01"])
     assert "no scored document" in str(empty.exception)
 
@@ -265,4 +294,4 @@ def test_the_metric_shows_what_drifts(
         while 'figure="vocabulary"' not in shown:
             shown = client.get("/metrics").text
     values = dict(re.findall(r'candour_drift\{figure="([^"]+)",kind="inspection_report"\} ([0-9.]+)', shown))
-    assert float(values["vocabulary"]) > 1
+    assert float(values["vocabulary"]) > 1 and float(values["embedding"]) > 1

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from labels import dataset, splits, taxonomy
 from models import manifest
 from models.registry import Registry
+from service import drift
 from tests.models import variants
 
 COMMAND = Path(sys.executable).with_name("candour")
@@ -34,6 +36,22 @@ def models(store: Path, *arguments: str, stdin: str = "") -> subprocess.Complete
         [COMMAND, "models", *arguments], env=os.environ | {"CANDOUR_STORE": str(store)}, input=stdin,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_what_no_model_has_learned_from_is_kept_beside_a_model(store: Path, tmp_path: Path) -> None:
+    labelling = taxonomy.load()
+    divided = splits.divide(dataset.load([dataset.WRITTEN], labelling))
+    documents = {split: divided[split][0].document for split in splits.SPLITS}
+    chosen = [e for split in splits.SPLITS for e in divided[split] if e.document == documents[split]]
+    dataset.write(tmp_path / "data.jsonl", chosen)
+    done = models(store, "reference", "two", "--data", str(tmp_path / "data.jsonl"))
+    assert done.returncode == 0, done.stderr
+    held = drift.read(store / "two" / "drift.json")
+    assert held.model == "two" and len(held.documents) == 2
+    split_of = {e.authority: split for split, examples in divided.items() for e in examples}
+    assert {split_of[profile.council or ""] for profile in held.documents} == {"dev", "test"}
+    assert not (store / "one" / "drift.json").exists()
+    assert models(store, "verify", "two").returncode == 0
 
 
 def damage(store: Path, version: str) -> None:

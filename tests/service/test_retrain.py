@@ -24,10 +24,11 @@ import pytest
 import yaml
 
 from labels import dataset, splits, taxonomy
+from labels.dataset import Example
 from models import classifier, manifest, verdict
 from models.registry import Registry
 from models.verdict import Rule, Verdict
-from service import retrain
+from service import drift, retrain
 from service.errors import Conflict, InvalidInput, NotFound
 from service.retrain import Name, Plan, Run, State
 from service.settings import Settings
@@ -71,15 +72,19 @@ def finished(url: str, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
-    """Passages that have a stance, and a few that have none, to train from; more of all to choose by and to test on."""
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A thousand passages with each label often enough that a small model learns it, and that its loss shows."""
     labelling = taxonomy.load()
-    few = splits.divide(dataset.load([small_data], labelling))
-    many = splits.divide(dataset.load([dataset.WRITTEN], labelling))
-    known = {example.id for example in few["train"]}
-    rest = [example for example in many["train"] if example.stances and example.id not in known]
+    chosen: list[Example] = []
+    for split, examples in splits.divide(dataset.load([dataset.WRITTEN], labelling)).items():
+        wanted = dict.fromkeys((*labelling.keys, "none"), 100 if split == "train" else 50)
+        for example in examples:
+            keys = [key for key, on in zip(labelling.keys, example.vector(labelling), strict=True) if on] or ["none"]
+            if any(wanted[key] > 0 for key in keys):
+                chosen.append(example)
+                wanted.update({key: wanted[key] - 1 for key in keys})
     path = tmp_path_factory.mktemp("retrain") / "data.jsonl"
-    dataset.write(path, [*few["train"], *rest[:: len(rest) // 400], *many["dev"][:400], *many["test"][:300]])
+    dataset.write(path, chosen)
     return path
 
 
@@ -136,6 +141,8 @@ def test_a_correction_over_http_becomes_a_served_model_that_gives_the_corrected_
     assert wrong and set(wrong) <= set(right), answer
     held = verdict.kept(settings.store, run["id"])
     assert held is not None and held.passed and held.champion == "small" and not held.flips
+    assert manifest.read(settings.store / run["id"]).lineage.parent == "small"
+    assert drift.read(drift.beside(settings.store, "champion")).model == run["id"]
 
 
 def test_while_a_retraining_is_at_work_there_is_no_other(learned: Learned) -> None:
@@ -177,7 +184,7 @@ def test_a_model_worse_on_purpose_is_refused_though_its_retraining_was_killed_at
     champion = Registry(settings.store).aliases()
     before = retrain.runs(settings.retrain_folder)
     command = [*CANDOUR, "retrain", "--data", str(tmp_path / "shuffled.jsonl"), "--no-teacher", "--epochs", "4"]
-    for name in (Name.PULL, Name.CHECK, Name.TRAIN, Name.GATE):
+    for name in (Name.PULL, Name.CHECK, Name.TRAIN, Name.GATE, Name.REFERENCE):
         process = subprocess.Popen(
             command, env=environment(settings), stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -198,7 +205,7 @@ def test_a_model_worse_on_purpose_is_refused_though_its_retraining_was_killed_at
         Registry(settings.store).verify("champion")
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
-    assert "going on with" in done.stderr and "[5/5] publish" in done.stderr and "[3/5]" not in done.stderr
+    assert "going on with" in done.stderr and "[6/6] publish" in done.stderr and "[3/6]" not in done.stderr
     shown = retrain.show(settings.retrain_folder, run)
     assert shown.state is State.REFUSED and shown.refusals
     # By the label itself, where so few passages can tell its loss from noise, or by the mean of all themes.

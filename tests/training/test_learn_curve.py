@@ -72,9 +72,8 @@ def test_smaller_sets_are_whole_documents_of_the_larger(examples: dict[str, list
     assert {e.id for e in small} != {e.id for e in learn_curve.nested(train, 50, 8)}
 
 
-def test_smaller_sets_are_gone_over_more_often_but_not_without_end() -> None:
-    assert [Plan.of(size, 1, 8000, 3, 0).epochs for size in (500, 2000, 4000, 8000)] == [12, 12, 6, 3]
-    assert Plan.of(100, 1, 100, 20, 0).epochs == 20
+def test_every_size_has_as_many_steps() -> None:
+    assert [Plan.of(size, 1, 8000, 3, 0).epochs for size in (1000, 2000, 4000, 8000)] == [24, 12, 6, 3]
 
 
 def test_a_label_is_measured_with_thresholds_from_the_other_documents(examples: dict[str, list[Example]]) -> None:
@@ -89,7 +88,6 @@ def test_a_small_curve_from_runs_that_are_not_run_twice(
     small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learn_curve, "RESAMPLES", 20)
-    monkeypatch.setattr(learn_curve, "MOST_EPOCHS", 1)
     app = typer.Typer()
     app.command()(learn_curve.learn_curve)
     runs, outputs = tmp_path / "runs.jsonl", [tmp_path / "curve.json", tmp_path / "curve.html"]
