@@ -61,8 +61,8 @@ class Flip(Frozen):
 class Verdict(Frozen):
     """Whether a candidate may follow the champion, and why.
 
-    new: F1 of the labels that the champion does not have. best: by data_sha256, the highest macro-F1 of each axis that
-    a champion before, the champion, or the candidate if it passed, has had on those passages.
+    new: F1 of the labels that the champion does not have. best: by the digest of passages, the highest of each figure
+    that a champion before, the champion, or the candidate if it passed, has had on them.
     """
 
     candidate: str

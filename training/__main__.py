@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -109,7 +110,7 @@ def train(
         teacher_sha256=taught.digest if taught else None,
         taxonomy_version=labelling.version,
         taxonomy_sha256=labelling.digest,
-        guide=max(e.guide for e in examples),
+        guide=max((e.guide for e in examples), key=lambda guide: [int(part) for part in re.findall(r"\d+", guide)]),
         seed=seed,
         parent=parent or store_registry.aliases().get(registry.CHAMPION),
         commit=commit,

@@ -1,6 +1,6 @@
 """Floors: the figures below which no model may fall. `python -m training.gate` holds them, and raises them.
 
-tests/quality/floors.json keeps, for each set of test passages, their digest, the model that was measured, its figures,
+training/floors.json keeps, for each set of test passages, their digest, the model that was measured, its figures,
 and the floors, a margin below. --write sets them by another model: a floor rises without a word, stays where the new
 figure is over it, and sinks only by --lower with a reason, which the file keeps.
 """
@@ -27,7 +27,7 @@ from training.console import console_script
 from training.evaluate import Report
 from training.evaluate_cli import outcome_of
 
-FLOORS = Path(__file__).parents[1] / "tests" / "quality" / "floors.json"
+FLOORS = Path(__file__).with_name("floors.json")
 # How far below its figure a floor is set: what another seed, or another processor, may cost.
 MARGIN = 0.02
 WRITTEN, ALL = "written", "all"
