@@ -136,10 +136,29 @@ def score(
                 continue
             seen.add(found.sha256)
         chunk.append(found)
-        if sum(len(found.passages) for found in chunk if isinstance(found, Parsed)) >= TOGETHER or len(chunk) >= MOST:
+        if _is_full(chunk):
             yield from _scored(chunk, classifier, tally)
             chunk = []
     yield from _scored(chunk, classifier, tally)
+
+
+def relabel(
+    documents: Iterable[ScoredDocument], classifier: Classifier, tally: Tally
+) -> Iterator[tuple[ScoredDocument, ScoredDocument]]:
+    """Each document as it was, and with this model's labels on the same passages, in order."""
+    chunk: list[ScoredDocument] = []
+    for document in documents:
+        chunk.append(document)
+        if _is_full(chunk):
+            yield from _relabelled(chunk, classifier, tally)
+            chunk = []
+    yield from _relabelled(chunk, classifier, tally)
+
+
+def _is_full(chunk: Sequence[Parsed | ScoredDocument | Failure]) -> bool:
+    """Whether the model is given these documents together."""
+    passages = sum(len(found.passages) for found in chunk if not isinstance(found, Failure))
+    return passages >= TOGETHER or len(chunk) >= MOST
 
 
 @dataclass(frozen=True)
@@ -187,9 +206,7 @@ def _metadata(path: Path) -> Metadata:
 
 
 def _scored(chunk: list[Parsed | Failure], classifier: Classifier, tally: Tally) -> Iterator[ScoredDocument | Failure]:
-    started = time.perf_counter()
-    labels = iter(analysis.classify([t for p in chunk if isinstance(p, Parsed) for t in p.texts], classifier))
-    tally.model += time.perf_counter() - started
+    labels = _labels([text for found in chunk if isinstance(found, Parsed) for text in found.texts], classifier, tally)
     for found in chunk:
         if isinstance(found, Failure):
             tally.failures[found.error.type] += 1
@@ -198,6 +215,23 @@ def _scored(chunk: list[Parsed | Failure], classifier: Classifier, tally: Tally)
             tally.documents += 1
             tally.passages += len(found.passages)
             yield analysis.scored(found, list(islice(labels, len(found.passages))), classifier.version)
+
+
+def _relabelled(
+    chunk: list[ScoredDocument], classifier: Classifier, tally: Tally
+) -> Iterator[tuple[ScoredDocument, ScoredDocument]]:
+    labels = _labels([passage.text for document in chunk for passage in document.passages], classifier, tally)
+    for document in chunk:
+        tally.documents += 1
+        tally.passages += len(document.passages)
+        yield document, analysis.relabelled(document, list(islice(labels, len(document.passages))), classifier.version)
+
+
+def _labels(texts: list[str], classifier: Classifier, tally: Tally) -> Iterator[Classification]:
+    started = time.perf_counter()
+    labels = analysis.classify(texts, classifier)
+    tally.model += time.perf_counter() - started
+    return iter(labels)
 
 
 def _failure(path: str, error: Exception) -> Failure:

@@ -7,24 +7,29 @@ It is never changed; who thinks again says so in a new one. Imports nothing heav
 from __future__ import annotations
 
 import math
+import re
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from labels import check, dataset, splits
-from labels.check import Finding
-from labels.dataset import Example, Labels
-from labels.passages import fingerprint
+from labels import check, dataset, references, splits
+from labels.check import Finding, Row
+from labels.dataset import DatasetError, Example, Labels, RowError
+from labels.passages import Passage, fingerprint, normalise
+from labels.references import Found, Reference
 from labels.taxonomy import Taxonomy
 from service.errors import InvalidInput
 from service.report import Classification, FoundPassage, Metadata, Result, Scores
+
+# The version of a labelling guide, as a person may give it.
+Guide = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=20)]
 
 
 class Said(Labels):
@@ -37,7 +42,7 @@ class Said(Labels):
     def checked(self, taxonomy: Taxonomy) -> Said:
         """Itself. Raises InvalidInput that names each fault."""
         faults = self.faults(taxonomy)
-        if not self.who.strip():
+        if not person(self.who):
             faults.append("nobody is named who says so")
         if faults:
             raise InvalidInput("; ".join(faults))
@@ -63,7 +68,10 @@ class Correction(Result):
     themes: list[str]
     stances: list[str]
     primary_stance: str | None
-    who: str
+    who: str = Field(description="Who says so, as it was written. Case and white space tell no two people apart.")
+    key: str | None = Field(
+        description="The id of the API key that it came with; null from the command line and where there are no keys."
+    )
     why: str | None
     guide: str = Field(description="The version of the labelling guide that was followed.", examples=["1.0"])
     created: datetime
@@ -79,10 +87,11 @@ class Corrections(Result):
 
 
 class Reason(StrEnum):
-    """Why a passage is in the queue: the model doubts, two models differ, or it was drawn at random."""
+    """Why a passage is in the queue: the model doubts, two models differ, people differ, or it was drawn at random."""
 
     UNCERTAIN = "uncertain"
     DISAGREEMENT = "disagreement"
+    DISPUTED = "disputed"
     RANDOM = "random"
 
 
@@ -90,7 +99,10 @@ class ReviewItem(FoundPassage):
     """A passage that is worth a person's minute."""
 
     reason: Reason
-    uncertainty: float = Field(description="The calibrated chance that one of the labels is wrong.")
+    uncertainty: float | None = Field(
+        description="The calibrated chance that one of the labels is wrong; null where another model than the one "
+        "that is served gave them, whose scores say nothing calibrated under its thresholds."
+    )
     former: Labelled | None = Field(description="What another model said before, where it said something else.")
 
 
@@ -116,15 +128,28 @@ class Candidate:
     former: dict[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """A correction, and its document: what is known of it, and the fingerprints of all its passages."""
+
+    correction: Correction
+    metadata: Metadata
+    passages: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Pulled:
     """Corrections as labelled data.
 
-    examples: sound, in order of id. refused: those that a check finds an error in. disputed: the present corrections of
-    each text that people label differently, of which nobody's labels are taken.
+    examples: sound, in order of id. superseded: the rows beside them whose text they have, and whose place they take.
+    merged: the labelled passages beside them that are not superseded, and the examples. refused: those that change the
+    test split, or that a check finds an error in. disputed: the present corrections of each text that people label
+    differently, of which nobody's labels are taken.
     """
 
     examples: list[Example]
+    superseded: list[Row]
+    merged: list[Example]
     refused: list[tuple[Example, Finding]]
     disputed: list[list[Correction]]
 
@@ -145,8 +170,13 @@ def overview(versions: Iterable[Correction]) -> Corrections:
 
 def present(versions: Iterable[Correction]) -> list[Correction]:
     """The last version of each person, the newest first."""
-    last = {correction.who: correction for correction in sorted(versions, key=lambda correction: correction.id)}
+    last = {person(correction.who): correction for correction in sorted(versions, key=lambda correction: correction.id)}
     return sorted(last.values(), key=lambda correction: -correction.id)
+
+
+def person(who: str) -> str:
+    """What makes two names the same person's: whatever the case and the white space."""
+    return normalise(who).casefold()
 
 
 def disagree(corrections: Iterable[Correction]) -> bool:
@@ -158,75 +188,157 @@ def verdict(labels: Correction | Labelled | Classification) -> tuple[frozenset[s
     return frozenset(labels.themes), frozenset(labels.stances), labels.primary_stance
 
 
-def pull(corrected: Iterable[tuple[Correction, Metadata]], taxonomy: Taxonomy) -> Pulled:
-    """One example for each text whose people agree, through the checks of all labelled data beside the packaged set.
+def pull(corrected: Iterable[Corrected], taxonomy: Taxonomy, beside: Sequence[Path]) -> Pulled:
+    """One example for each text whose people agree, through the checks of all labelled data.
 
-    corrected: all versions, each with what is known of its document. A council goes by the name that the splits file
-    has for it, whatever it is called there, so that its passages join its split; a council that is new to it goes where
-    the hash of its name says.
+    corrected: all versions. beside: files of the labelled passages that they join. An example takes the place of the
+    rows of these files that have its text, in their document and so in their split; where one of them is a test row, it
+    is refused. Any other joins what its document is about: the council, by the name that splits.json or these files
+    have for it, else by its place_name, so that its split follows from that alone; without a council, what most of the
+    document's passages are known from. Raises DatasetError for rows of these files that are none.
     """
-    by_text: dict[str, list[tuple[Correction, Metadata]]] = defaultdict(list)
-    for correction, metadata in sorted(corrected, key=lambda one: one[0].id):
-        by_text[fingerprint(correction.text)].append((correction, metadata))
-    names = _authorities(metadata.council for versions in by_text.values() for _, metadata in versions)
-    examples, disputed = [], []
+    known = rows([*beside, *(path for path in check.packaged() if path not in beside)], taxonomy)
+    files = {str(path) for path in beside}
+    joined = [row for row in known if row.path in files]
+    names, held, passages = _names(joined), _by_text(joined), _by_text(known)
+    by_text: dict[str, list[Corrected]] = defaultdict(list)
+    for one in sorted(corrected, key=lambda one: one.correction.id):
+        by_text[fingerprint(one.correction.text)].append(one)
+    examples: list[Example] = []
+    refused: list[tuple[Example, Finding]] = []
+    disputed: list[list[Correction]] = []
     for sha256, versions in by_text.items():
-        now = present(correction for correction, _ in versions)
+        now = present(one.correction for one in versions)
         if disagree(now):
             disputed.append(now)
+            continue
+        first, same = versions[0], held.get(sha256, [])
+        frozen = next((row for row in same if splits.split_of(row.group) == "test"), None)
+        if frozen:
+            detail = f"the same passage as {frozen.place} ({frozen.id}), which is of the test split and never changed"
+            fault = Finding("error", "frozen", frozen.path, frozen.line, detail)
+            refused.append((_labelled(_new(sha256, first, names, passages), now), fault))
         else:
-            first, metadata = versions[0]
-            examples.append(_example(f"{first.document}/{sha256[:12]}", first, now, metadata, names))
+            examples.append(_labelled(_full(same, first) if same else _new(sha256, first, names, passages), now))
     examples.sort(key=lambda example: example.id)
-    wrong = _errors(examples, taxonomy)
+    wrong = _errors(joined, examples, taxonomy)
+    sound = [example for example in examples if example.id not in wrong]
+    refused += [(example, wrong[example.id]) for example in examples if example.id in wrong]
+    taken = {fingerprint(example.text) for example in sound}
+    left = [row.labels for row in joined if row.sha256 not in taken]
     return Pulled(
-        examples=[example for example in examples if example.id not in wrong],
-        refused=[(example, wrong[example.id]) for example in examples if example.id in wrong],
+        examples=sound,
+        superseded=[row for row in joined if row.sha256 in taken],
+        merged=[*(example for example in left if isinstance(example, Example)), *sound],
+        refused=sorted(refused, key=lambda pair: pair[0].id),
         disputed=disputed,
     )
 
 
-def _authorities(councils: Iterable[str | None]) -> dict[str, str]:
-    """The one name of each council, by its name without what kind of authority it is."""
+def rows(paths: Iterable[Path], taxonomy: Taxonomy) -> list[Row]:
+    """All rows of files of examples or references. Raises DatasetError with every line that is none."""
+    found = [item for path in paths for item in check.read(path, taxonomy)]
+    if faults := [item for item in found if isinstance(item, Finding)]:
+        raise DatasetError([RowError(fault.path, fault.line, fault.detail) for fault in faults])
+    return [item for item in found if isinstance(item, Row)]
+
+
+def _names(joined: Iterable[Row]) -> dict[str, str]:
+    """The name by which labelled data has each council, by its name without what kind of authority it is."""
     fixed = sorted(group for group in splits.fixed() if not group.startswith("document:"))
     names: dict[str, str] = {}
-    for name in (*fixed, *sorted({council for council in councils if council})):
+    for name in (*fixed, *sorted({row.authority for row in joined if row.authority})):
         names.setdefault(check.place_name(name), name)
     return names
 
 
-def _example(
-    id: str,  # noqa: A002
-    first: Correction,
-    now: Sequence[Correction],
-    metadata: Metadata,
-    names: dict[str, str],
-) -> Example:
-    newest = now[0]
+def _by_text(known: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in known:
+        found[row.sha256].append(row)
+    return found
+
+
+def _full(same: Sequence[Row], one: Corrected) -> Example:
+    """The passage that these rows are: a reference, whose words are not in it, with those that were corrected."""
+    labels = [row.labels for row in same]
+    for found in labels:
+        if isinstance(found, Example):
+            return found
+    assert isinstance(labels[0], Reference)
+    return references.example(Found(labels[0], Passage(one.correction.text, labels[0].start, labels[0].end)))
+
+
+def _new(sha256: str, one: Corrected, names: Mapping[str, str], passages: Mapping[str, Sequence[Row]]) -> Example:
+    correction, metadata = one.correction, one.metadata
+    document, authority = correction.document, ""
+    if council := check.place_name(metadata.council or ""):
+        authority = names.get(council, council)
+    elif home := _home(one.passages, passages):
+        document, authority = (document, home.authority) if home.authority else (home.document, "")
     return Example(
-        id=id,
-        document=first.document,
+        id=f"{correction.document}/{sha256[:12]}",
+        document=document,
         kind=metadata.kind or "other",
         title=metadata.title or "",
-        authority=names[check.place_name(metadata.council)] if metadata.council else "",
+        authority=authority,
         published=metadata.published,
-        text=first.text,
-        themes=tuple(newest.themes),
-        stances=tuple(newest.stances),
-        primary_stance=newest.primary_stance,
-        annotator=", ".join(sorted(correction.who for correction in now)),
-        guide=newest.guide,
+        text=correction.text,
+        themes=(),
+        stances=(),
+        primary_stance=None,
+        annotator=correction.who,
+        guide=correction.guide,
     )
 
 
-def _errors(examples: list[Example], taxonomy: Taxonomy) -> dict[str, Finding]:
-    """The first error of each example that has one, by its id."""
+def _home(document: Collection[str], passages: Mapping[str, Sequence[Row]]) -> Row | None:
+    """A row of the group that most of a document's passages are known from; of groups with as many, one of test."""
+    found = [{row.group: row for row in passages.get(name, ())} for name in sorted(document)]
+    votes = Counter(group for groups in found for group in groups)
+    homes = {group: row for groups in found for group, row in groups.items()}
+    best = min(votes, key=lambda group: (-votes[group], splits.split_of(group) != "test", group), default="")
+    return homes.get(best)
+
+
+def _labelled(example: Example, now: Sequence[Correction]) -> Example:
+    """The passage as people agree on it."""
+    newest = now[0]
+    return example.model_copy(
+        update={
+            "themes": tuple(newest.themes),
+            "stances": tuple(newest.stances),
+            "primary_stance": newest.primary_stance,
+            "annotator": ", ".join(sorted(correction.who for correction in now)),
+            "guide": newest.guide,
+        }
+    )
+
+
+def _errors(joined: Iterable[Row], examples: Sequence[Example], taxonomy: Taxonomy) -> dict[str, Finding]:
+    """The first error of each example that has one, by its id, where it stands in place of the rows with its text.
+
+    There, and not after them: of two passages that do not go together the later one is in error.
+    """
+    valid = {fingerprint(example.text): example for example in examples if not example.faults(taxonomy)}
+    lines: dict[str, tuple[str, Labels]] = {}
+    for row in joined:
+        if row.sha256 in valid:
+            lines.setdefault(row.sha256, (row.place, valid[row.sha256]))
+        else:
+            lines[row.place] = (row.place, row.labels)
+    for example in examples:
+        lines.setdefault(fingerprint(example.text), ("the corrections", example))
+    places, labels = [place for place, _ in lines.values()], [found for _, found in lines.values()]
     with tempfile.TemporaryDirectory(prefix="candour-") as folder:
-        path = Path(folder) / "corrections.jsonl"
-        dataset.write(path, examples)
-        found = check.check([*check.packaged(), path], taxonomy).errors
+        path = Path(folder) / "merged.jsonl"
+        dataset.write(path, labels)
+        found = check.check([path], taxonomy).errors
+    ours = {id(example) for example in examples}
     errors: dict[str, Finding] = {}
     for finding in found:
-        if finding.path == str(path):
-            errors.setdefault(examples[finding.line - 1].id, finding)
+        at_fault = labels[finding.line - 1]
+        if isinstance(at_fault, Example) and id(at_fault) in ours:
+            named = re.sub(rf"{re.escape(str(path))}:(\d+)", lambda at: places[int(at[1]) - 1], finding.detail)
+            errors.setdefault(at_fault.id, replace(finding, detail=named))
     return errors

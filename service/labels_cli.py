@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -20,12 +22,15 @@ from labels.agreement import Agreement
 from labels.dataset import Example, RowError
 from labels.interchange import FORMATS, SUFFIXES, Format
 from labels.passages import Passage
-from service import corrections
-from service.corrections import Correction, Said
+from models import classifier
+from service import batch, corrections, render
+from service.batch import Tally
+from service.corrections import Correction, Guide, Said, verdict
 from service.documents import read
-from service.errors import DocumentError
+from service.errors import DocumentError, NotFound
+from service.report import ScoredDocument
 from service.settings import Settings
-from service.store import opened
+from service.store import Store, opened
 
 COULD_NOT_RUN, SOME_FAILED = 1, 3
 # Other people's words: ignored by git, and left out of packages.
@@ -85,11 +90,7 @@ def split(
 ) -> None:
     """Fix the split of every group that the splits file lacks. A group in it never moves."""
     labelling = taxonomy.load()
-    found = [item for path in paths or check.packaged() for item in check.read(path, labelling)]
-    faults = [item for item in found if isinstance(item, check.Finding)]
-    if faults:
-        raise dataset.DatasetError([RowError(fault.path, fault.line, fault.detail) for fault in faults])
-    new = splits.fix(file, [item.group for item in found if isinstance(item, check.Row)])
+    new = splits.fix(file, [row.group for row in corrections.rows(paths or check.packaged(), labelling)])
     log.print(f"{len(new)} groups added, {len(splits.read(file))} in {file}")
 
 
@@ -150,6 +151,13 @@ def export(
     log.print(f"{len(examples)} rows exported: {output}")
 
 
+def _guide(given: str | None) -> str | None:
+    try:
+        return None if given is None else TypeAdapter(Guide).validate_python(given)
+    except ValidationError:
+        raise typer.BadParameter(f"{given}: must be a version such as 1.0") from None
+
+
 @labels_app.command(
     epilog="Example:  [bold]candour labels correct 9f86d081884c7d65-0 --theme care_planning --stance critical "
     '--who "Nerys Quill"[/bold]'
@@ -161,7 +169,9 @@ def correct(
     stance: Annotated[list[str] | None, typer.Option(help="A stance that it has; may be repeated.")] = None,
     primary: Annotated[str | None, typer.Option(help="The strongest stance. Default: the first.")] = None,
     why: Annotated[str | None, typer.Option(help="The reason, for who reads it later.")] = None,
-    guide: Annotated[str | None, typer.Option(help="The guide's version. Default: the present one.")] = None,
+    guide: Annotated[
+        str | None, typer.Option(callback=_guide, help="The guide's version. Default: the present one.")
+    ] = None,
 ) -> None:
     """Say what a stored passage's labels are: all of them, or none. What was said before is kept."""
     labelling = taxonomy.load()
@@ -181,23 +191,73 @@ def correct(
 @labels_app.command(epilog="Example:  [bold]candour labels pull -o corrections.jsonl[/bold]")
 def pull(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = CORRECTIONS,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="JSONL of the labelled passages that they join; may be repeated. Default: ours.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    merged: Annotated[
+        Path | None, typer.Option(help="Write these passages, less those superseded, and the corrections here, too.")
+    ] = None,
 ) -> None:
     """Write the corrections of the store (CANDOUR_DATABASE) as examples, after the checks of all labelled data.
 
-    Where people disagree, nobody's labels are taken. Rows in which a check finds an error are left out (exit code 3).
+    A correction supersedes the labelled passages of the same text, in their split; those of the test split are never
+    changed. Where people disagree, nobody's labels are taken. Rows in which a check finds an error are left out (exit
+    code 3).
     """
+    joined = beside or check.packaged()
+    for path in filter(None, (output, merged)):
+        if path.resolve() in {one.resolve() for one in joined}:
+            raise typer.BadParameter(f"{path} is an input, and would be overwritten")
     with opened(Settings().database) as store:
-        pulled = corrections.pull(store.corrected(), taxonomy.load())
+        pulled = corrections.pull(store.corrected(), taxonomy.load(), joined)
     for disputed in pulled.disputed:
         said = "; ".join(map(_said, disputed))
         log.print(f"{disputed[0].document}-{disputed[0].position}: {said} [disputed]", style="yellow", markup=False)
     for example, fault in pulled.refused:
         log.print(f"{example.id}: {fault.detail} [{fault.check}]", style="red", markup=False)
     dataset.write(output, pulled.examples)
+    if merged:
+        dataset.write(merged, pulled.merged)
+    superseding = len({row.sha256 for row in pulled.superseded})
     counts = Counter(fault.check for _, fault in pulled.refused)
-    left_out = "".join(f", {count} refused ({check})" for check, count in sorted(counts.items()))
-    log.print(f"{len(pulled.examples)} corrections, {len(pulled.disputed)} disputed{left_out}: {output}", markup=False)
+    reasons = ", ".join(f"{count} {check}" for check, count in sorted(counts.items()))
+    refused = f"{len(pulled.refused)} refused{f' ({reasons})' if reasons else ''}"
+    taken = f"{len(pulled.examples)} taken, {superseding} superseding"
+    log.print(f"{taken}, {refused}, {len(pulled.disputed)} disputed: {output}", markup=False)
     raise typer.Exit(SOME_FAILED if pulled.refused else 0)
+
+
+@labels_app.command(epilog="Example:  [bold]candour labels relabel[/bold]")
+def relabel() -> None:
+    """Have the model (CANDOUR_MODEL) label anew what another one labelled in the store (CANDOUR_DATABASE).
+
+    The newest documents come first. What the model before said otherwise is kept, and comes up in the review queue. A
+    run that was cut off goes on where it was.
+    """
+    settings = Settings()
+    model = classifier.load(settings.model, settings.store, settings.threads)
+    tally, documents, changed = Tally(), 0, 0
+    with opened(settings.database) as store:
+        outdated = store.by_others(model.version)
+        with render.progress(log, tally, len(outdated)) as advance:
+            for before, after in batch.relabel(_stored(store, outdated), model, tally):
+                if store.relabel(after):
+                    documents += 1
+                    pairs = zip(before.passages, after.passages, strict=True)
+                    changed += sum(verdict(old) != verdict(new) for old, new in pairs)
+                advance()
+    log.print(f"{documents} documents labelled by {model.version}, {changed} passages changed labels")
+
+
+def _stored(store: Store, ids: Iterable[str]) -> Iterator[ScoredDocument]:
+    for name in ids:
+        with suppress(NotFound):  # deleted since
+            yield store.get(name)
 
 
 def _said(correction: Correction) -> str:

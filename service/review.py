@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
 
@@ -16,17 +16,18 @@ from service.errors import NotFound
 from service.report import Scores
 from service.store import Store
 
-# Whose turn it is, place by place: one in five is drawn at random.
-TURNS = (Reason.UNCERTAIN, Reason.DISAGREEMENT, Reason.UNCERTAIN, Reason.DISAGREEMENT, Reason.RANDOM)
+# Whose turn it is, place by place: one in five is drawn at random. Where nothing is disputed, an uncertain one comes.
+TURNS = (Reason.UNCERTAIN, Reason.DISAGREEMENT, Reason.DISPUTED, Reason.DISAGREEMENT, Reason.RANDOM)
 
 
 def review(store: Store, who: str, limit: int, manifest: Manifest) -> list[ReviewItem]:
-    """The next passages, at most `limit`, for a person: by turns uncertain ones, disagreements and random ones.
+    """The next passages, at most `limit`, for a person: by turns uncertain, disagreed on, disputed and random ones.
 
     Uncertain are those that their model is not confident of; disagreements those that the model before labelled
-    differently. Both come by the chance that one of the labels is wrong, which is the chance that an answer changes
-    something: highest first, in rounds, a passage a council in each, and a council's documents take turns (without a
-    council, each document is one). What anybody has corrected is not asked again, and counts in the rounds.
+    differently; disputed those that people label differently, and this person has not yet. They come by the chance that
+    one of the labels is wrong, which is the chance that an answer changes something: highest first, in rounds, a
+    passage a council in each, and a council's documents take turns (without a council, each document is one). What
+    anybody has corrected, and nobody disputes, is not asked again, and counts in the rounds.
 
     Random ones come in the order of the texts' fingerprints, as shuffled as sha256 is, and the same for everybody: all
     label the same sample, which shows how far they agree, and the corrected texts up to the first that is not are a
@@ -35,12 +36,14 @@ def review(store: Store, who: str, limit: int, manifest: Manifest) -> list[Revie
     at a time.
     """
     done, own = store.corrected_texts(), store.corrected_texts(who)
-    by_doubt = sorted(store.candidates(), key=lambda one: (-one.doubt, one.fingerprint, one.document, one.position))
+    by_doubt = _by_doubt(store.candidates())
     doubtful = [one for one in by_doubt if not one.confident]
     differing = [one for one in by_doubt if one.former is not None]
+    disputed = _by_doubt(store.disputed())
     sources = {
         Reason.UNCERTAIN: (one for one in diverse(doubtful) if one.fingerprint not in done),
         Reason.DISAGREEMENT: (one for one in diverse(differing) if one.fingerprint not in done),
+        Reason.DISPUTED: (one for one in diverse(disputed) if one.fingerprint not in own),
         Reason.RANDOM: iter(store.drawn(own, limit)),
     }
     items: list[ReviewItem] = []
@@ -48,9 +51,13 @@ def review(store: Store, who: str, limit: int, manifest: Manifest) -> list[Revie
         with suppress(NotFound):  # deleted since
             passage = store.passage(f"{one.document}-{one.position}")
             former = None if one.former is None else Labelled.model_validate(one.former)
-            uncertainty = _risk(passage.scores, manifest)
+            uncertainty = _risk(passage.scores, manifest) if passage.model == manifest.version else None
             items.append(ReviewItem(**dict(passage), reason=reason, uncertainty=uncertainty, former=former))
     return items
+
+
+def _by_doubt(candidates: Iterable[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda one: (-one.doubt, one.fingerprint, one.document, one.position))
 
 
 def diverse(ranked: Sequence[Candidate]) -> list[Candidate]:

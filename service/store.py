@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +66,18 @@ from labels.dataset import Kind
 from labels.passages import fingerprint, normalise
 from service import keys
 from service.batches import Batch, Item, State
-from service.corrections import Candidate, Correction, Labelled, Said, doubt, verdict
+from service.corrections import (
+    Candidate,
+    Corrected,
+    Correction,
+    Labelled,
+    Said,
+    disagree,
+    doubt,
+    person,
+    present,
+    verdict,
+)  # fmt: skip
 from service.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreError
 from service.keys import Key, Scope
 from service.report import (
@@ -272,12 +283,15 @@ class CorrectionRow(Base):
     stances: Mapped[list[str]]
     primary_stance: Mapped[str | None]
     who: Mapped[str]
+    # Whose name it is. SQLite can add no column without a default.
+    person: Mapped[str] = mapped_column(server_default="")
+    key: Mapped[str | None]
     why: Mapped[str | None]
     guide: Mapped[str]
     created: Mapped[datetime]
     given: Mapped[dict[str, Any]]
 
-    __table_args__ = (Index(None, "fingerprint", "who"),)
+    __table_args__ = (Index(None, "fingerprint", "person"),)
 
 
 class OnceRow(Base):
@@ -433,13 +447,27 @@ class Store:
             )
             if session.scalar(put.returning(DocumentRow.id)) is None:
                 raise Conflict(f"another document has the id {document.id}")
-            former = _former(session, document)
-            session.execute(delete(PassageRow).where(PassageRow.document == document.id))
-            if passages := list(_passage_rows(document, former)):
-                session.execute(insert(PassageRow), passages)
-            if labels := list(_label_rows(document)):
-                session.execute(insert(LabelRow), labels)
+            _replace_passages(session, document)
             return _get(session, document.id)
+
+    def relabel(self, document: ScoredDocument) -> bool:
+        """Give a stored document the labels of another model, and change nothing else that is known of it.
+
+        Returns False, and does nothing, where it was deleted, cut anew or labelled by this model since it was read.
+        """
+        as_read = (
+            DocumentRow.id == document.id,
+            DocumentRow.sha256 == document.sha256,
+            DocumentRow.segmentation == document.segmentation,
+            DocumentRow.model != document.model,
+        )
+        labels = {**document.model_dump(include={"model", "summary"}), "updated": datetime.now(UTC)}
+        with _transaction(self._writes) as session:
+            labelled = update(DocumentRow).where(*as_read).values(labels).returning(DocumentRow.id)
+            if session.scalar(labelled) is None:
+                return False
+            _replace_passages(session, document)
+            return True
 
     def update(self, id: str, metadata: Metadata, path: str | None, once: Once | None = None) -> ScoredDocument:  # noqa: A002
         """Change what is known of a document beside its text, as `put` does. Raises NotFound, KeyReused."""
@@ -489,6 +517,12 @@ class Store:
         """The document with this id. Raises NotFound."""
         with _transaction(self._reads) as session:
             return _get(session, id)
+
+    def by_others(self, model: str) -> list[str]:
+        """The ids of the documents that another model than this labelled, the newest first."""
+        query = select(DocumentRow.id).where(DocumentRow.model != model)
+        with _transaction(self._reads) as session:
+            return list(session.scalars(query.order_by(DocumentRow.created.desc(), DocumentRow.id.desc())))
 
     def delete(self, id: str) -> None:  # noqa: A002
         """Forget a document, its passages, and what people said of them. Raises NotFound.
@@ -543,8 +577,11 @@ class Store:
         with _transaction(self._reads) as session:
             return _found(*_standing(session, id))
 
-    def correct(self, id: str, said: Said) -> Correction:  # noqa: A002
-        """Keep what a person says of a passage, beside all that was said of it before. Raises NotFound."""
+    def correct(self, id: str, said: Said, key: str | None = None) -> Correction:  # noqa: A002
+        """Keep what a person says of a passage, beside all that was said of it before. Raises NotFound.
+
+        key: the id of the API key by which it came.
+        """
         with _transaction(self._writes) as session:
             passage, document = _standing(session, id, lock=True)
             row = CorrectionRow(
@@ -556,6 +593,8 @@ class Store:
                 stances=list(said.stances),
                 primary_stance=said.primary_stance,
                 who=said.who.strip(),
+                person=person(said.who),
+                key=key,
                 why=said.why,
                 guide=said.guide,
                 created=datetime.now(UTC),
@@ -573,20 +612,29 @@ class Store:
             query = select(CorrectionRow).where(CorrectionRow.fingerprint == passage.fingerprint)
             return [_correction(row) for row in session.scalars(query)]
 
-    def corrected(self) -> list[tuple[Correction, Metadata]]:
+    def corrected(self) -> list[Corrected]:
         """All corrections, each with what is known of its document."""
         query = select(CorrectionRow, DocumentRow).join(DocumentRow)
+        texts = select(PassageRow.document, PassageRow.fingerprint)
+        texts = texts.where(PassageRow.document.in_(select(CorrectionRow.document)))
+        by_document: defaultdict[str, set[str]] = defaultdict(set)
         with _transaction(self._reads) as session:
+            for name, text in session.execute(texts):
+                by_document[name].add(text)
             return [
-                (_correction(row), Metadata.model_validate(document, from_attributes=True))
+                Corrected(
+                    _correction(row),
+                    Metadata.model_validate(document, from_attributes=True),
+                    frozenset(by_document[document.id]),
+                )
                 for row, document in session.execute(query)
             ]
 
     def corrected_texts(self, who: str | None = None) -> set[str]:
-        """The fingerprints of the texts that a person has corrected, or anybody."""
+        """The fingerprints of the texts that a person has corrected, however the name is written, or anybody."""
         query = select(CorrectionRow.fingerprint).distinct()
         if who is not None:
-            query = query.where(CorrectionRow.who == who)
+            query = query.where(CorrectionRow.person == person(who))
         with _transaction(self._reads) as session:
             return set(session.scalars(query))
 
@@ -595,6 +643,18 @@ class Store:
         doubtful = or_(PassageRow.confident.is_(False), PassageRow.former.is_not(None))
         with _transaction(self._reads) as session:
             return [_candidate(row) for row in session.execute(_CANDIDATE.where(doubtful))]
+
+    def disputed(self) -> list[Candidate]:
+        """The passages whose text people label differently."""
+        several = select(CorrectionRow.fingerprint).group_by(CorrectionRow.fingerprint)
+        several = several.having(func.count(CorrectionRow.person.distinct()) > 1)
+        by_text: defaultdict[str, list[Correction]] = defaultdict(list)
+        with _transaction(self._reads) as session:
+            for row in session.scalars(select(CorrectionRow).where(CorrectionRow.fingerprint.in_(several))):
+                by_text[row.fingerprint].append(_correction(row))
+            disputed = {text for text, versions in by_text.items() if disagree(present(versions))}
+            found = session.execute(_CANDIDATE.where(PassageRow.fingerprint.in_(several)))
+            return [_candidate(row) for row in found if row.fingerprint in disputed]
 
     def drawn(self, without: Collection[str], limit: int) -> list[Candidate]:
         """A passage of each of the first texts, by fingerprint, that are not among those: at most `limit`."""
@@ -887,6 +947,16 @@ def _metadata(given: Metadata, path: str | None) -> dict[str, Any]:
         "folded_title": None if given.title is None else _fold(given.title),
         "folded_council": None if given.council is None else _fold(given.council),
     }
+
+
+def _replace_passages(session: Session, document: ScoredDocument) -> None:
+    """Put a document's passages in the place of those stored, of which what another model said is kept."""
+    former = _former(session, document)
+    session.execute(delete(PassageRow).where(PassageRow.document == document.id))
+    if passages := list(_passage_rows(document, former)):
+        session.execute(insert(PassageRow), passages)
+    if labels := list(_label_rows(document)):
+        session.execute(insert(LabelRow), labels)
 
 
 def _former(session: Session, document: ScoredDocument) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from service.api.dependencies import CurrentModel, CurrentSettings, CurrentStore
 from service.api.passages import bounded
 from service.api.problems import responses
 from service.api.security import NOBODY, READS, Labeller
-from service.corrections import Correction, Corrections, Queue, Said
+from service.corrections import Correction, Corrections, Guide, Queue, Said
 from service.report import FoundPassage
 from service.review import review
 from service.store import Store
@@ -48,11 +48,8 @@ class CorrectionRequest(BaseModel):
     )
     who: str | None = Field(default=None, pattern=r"\S", max_length=200, description=_WHO)
     why: str | None = Field(default=None, max_length=2_000)
-    guide: str | None = Field(
-        default=None,
-        pattern=r"^[0-9]+(\.[0-9]+)*$",
-        max_length=20,
-        description="The version of the labelling guide that was followed. Default: the present one.",
+    guide: Guide | None = Field(
+        default=None, description="The version of the labelling guide that was followed. Default: the present one."
     )
 
 
@@ -105,7 +102,8 @@ def correct(
 ) -> Correction:
     """Say what a passage's labels are. It is kept beside all that was said before, and the model's labels stand.
 
-    It is of the passage's text, and holds wherever that text stands. It is forgotten with its document.
+    It is of the passage's text, and holds wherever that text stands. It is forgotten with its document. Any name may be
+    given as `who`; the key that the request came with is kept beside it.
     """
     labelling = taxonomy.load()
     said = Said(
@@ -116,7 +114,7 @@ def correct(
         why=request.why,
         guide=request.guide or labelling.version,
     )
-    return store.correct(id, said.checked(labelling))
+    return store.correct(id, said.checked(labelling), None if owner == NOBODY else owner)
 
 
 @router.get(
@@ -146,8 +144,9 @@ def queue(
 ) -> Queue:
     """The passages that are most worth a person's minute.
 
-    By turns: those that the model doubts, and those that the model before labelled differently, the likeliest errors
-    first and no council's twice while another's waits; and each fifth drawn at random.
+    By turns: those that the model doubts, those that the model before labelled differently, and those on which people
+    disagree, for who has not labelled them yet, the likeliest errors first and no council's twice while another's
+    waits; and each fifth drawn at random.
     """
     limit = bounded(asked.limit, settings)
     who = _who(asked.who, owner, store)

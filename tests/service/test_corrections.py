@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterable
 from datetime import date
 from itertools import combinations, product
 from pathlib import Path
@@ -14,21 +16,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from labels import check, dataset, splits, taxonomy
+from labels import check, dataset, references, splits, taxonomy
 from labels.dataset import Example
 from labels.passages import fingerprint
 from models import calibration
 from models.classifier import Classifier
-from service import corrections, labels_cli, report
-from service.corrections import Candidate, Correction, Pulled, Reason, Said
+from service import analysis, corrections, labels_cli, report
+from service.corrections import Candidate, Corrected, Correction, Pulled, Reason, Said
 from service.errors import InvalidInput, NotFound
 from service.labels_cli import CORRECTIONS, labels_app
 from service.report import Metadata, ScoredDocument, ScoredPassage, Scores
 from service.review import TURNS, diverse, review
-from service.store import Store
+from service.store import DocumentFilter, Store
 from tests.service.test_store import document, passage
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,19 @@ def words(number: int) -> str:
     return " ".join("".join(some.choices("aeioubdfgklmnprstvz", k=8)) for _ in range(20)).capitalize() + "."
 
 
+@pytest.fixture
+def database(store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("CANDOUR_DATABASE", database_url)
+    return store
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = runner.invoke(labels_app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
 # Kept
 
 
@@ -81,6 +95,25 @@ def test_every_version_is_kept_and_the_last_of_each_person_is_present(store: Sto
     found = corrections.overview(store.corrections(f"{put.id}-0"))
     assert not found.disagree
     assert found.present == [third, second] and found.versions == [third, second, first]
+
+
+def test_a_person_is_the_same_however_the_name_is_written(store: Store) -> None:
+    put = store.put(document("A letter.", passage("Plans drift.")))
+    first = store.correct(f"{put.id}-0", said(CRITICAL, "Nerys Quill"))
+    again = store.correct(f"{put.id}-0", said(DEFENSIVE, "  nerys \t QUILL "))
+    found = corrections.overview(store.corrections(f"{put.id}-0"))
+    assert found.present == [again] and found.versions == [again, first] and not found.disagree
+    assert (first.who, again.who) == ("Nerys Quill", "nerys \t QUILL")
+    for who in ("Nerys Quill", "NERYS QUILL", "nerys\n quill"):
+        assert store.corrected_texts(who) == {fingerprint("Plans drift.")}
+    assert store.corrected_texts("NerysQuill") == set()
+
+
+def test_the_key_by_which_a_correction_came_is_kept_with_it(store: Store) -> None:
+    put = store.put(document())
+    kept = [store.correct(f"{put.id}-0", said(), "c0ffee"), store.correct(f"{put.id}-0", said())]
+    assert [one.key for one in kept] == ["c0ffee", None]
+    assert sorted(store.corrections(f"{put.id}-0"), key=lambda one: one.id) == kept
 
 
 def test_the_order_of_labels_is_no_disagreement_and_the_primary_stance_is_one(store: Store) -> None:
@@ -133,6 +166,7 @@ def test_text_that_no_database_holds_is_corrected_too(store: Store) -> None:
         (((), ("critical",), None), "Bo", ["primary_stance None"]),
         (((), (), "critical"), " ", ["primary_stance without a stance", "nobody is named"]),
         ((("leadership", "leadership"), (), None), "Bo", ["a theme is named twice"]),
+        (NOTHING, "\u200b", ["nobody is named"]),
     ],
 )
 def test_labels_that_are_none_are_refused_fault_by_fault(labels: Any, who: str, faults: list[str]) -> None:
@@ -151,7 +185,8 @@ def queue(store: Store, champion: Classifier, who: str = "Nerys Quill", limit: i
 def test_uncertain_passages_come_by_the_chance_that_a_label_is_wrong(store: Store, champion: Classifier) -> None:
     chances = (0.61, 0.97, 0.75, 0.88)
     for chance in chances:
-        store.put(document(f"{chance}", scored(f"Chance {chance}.", chance), council=f"Council {chance}"))
+        put = document(f"{chance}", scored(f"Chance {chance}.", chance), council=f"Council {chance}")
+        store.put(by_model(put, champion.version))
     found = [item for item in queue(store, champion) if item.reason is Reason.UNCERTAIN]
     assert len(found) >= 3 and [item.uncertainty for item in found] == sorted(
         (item.uncertainty for item in found), reverse=True
@@ -162,6 +197,29 @@ def test_uncertain_passages_come_by_the_chance_that_a_label_is_wrong(store: Stor
         row = np.array([[scores[output.axis][output.name] for output in manifest.outputs]])
         risk = calibration.risk(row, manifest.outputs, manifest.abstention)[0]
         assert item.uncertainty == pytest.approx(risk, abs=1e-4)
+
+
+def test_nothing_is_reckoned_of_a_passage_that_another_model_labelled(store: Store, champion: Classifier) -> None:
+    store.put(document("A.", scored("Plans drift.", 0.7)))
+    store.put(by_model(document("B.", scored("Bins.", 0.7)), champion.version))
+    found = {item.text: item.uncertainty for item in queue(store, champion)}
+    assert found["Plans drift."] is None and found["Bins."] > 0
+
+
+def test_what_people_disagree_on_is_asked_of_those_who_have_not_labelled_it(store: Store, champion: Classifier) -> None:
+    put = store.put(document("Rooms.", *(scored(f"Room {n} is red.", 0.7) for n in range(12))))
+    for who, labels in (("Nerys Quill", CRITICAL), ("Bo Tarn", DEFENSIVE)):
+        store.correct(f"{put.id}-3", said(labels, who))
+        store.correct(f"{put.id}-4", said(CRITICAL, who))
+    reasons = {item.text: item.reason for item in queue(store, champion, "Ash Vale")}
+    assert [text for text, reason in reasons.items() if reason is Reason.DISPUTED] == ["Room 3 is red."]
+    assert reasons["Room 4 is red."] is Reason.RANDOM  # on which they agree
+    turn = TURNS.index(Reason.DISPUTED)
+    assert list(reasons)[turn] == "Room 3 is red."
+    for who in ("bo tarn", "NERYS  QUILL"):
+        assert Reason.DISPUTED not in {item.reason for item in queue(store, champion, who)}
+    store.correct(f"{put.id}-3", said(CRITICAL, "Bo Tarn"))  # who thinks again
+    assert Reason.DISPUTED not in {item.reason for item in queue(store, champion, "Ash Vale")}
 
 
 def test_confident_passages_are_asked_for_at_random_alone(store: Store, champion: Classifier) -> None:
@@ -269,6 +327,45 @@ def test_the_random_share_is_a_random_sample_of_texts(store: Store, champion: Cl
     assert 10 <= sum(found) <= 40  # of 25 expected; five standard deviations are about 19
 
 
+# Labelled anew
+
+
+def test_a_document_is_labelled_anew_with_all_else_as_it_was(store: Store) -> None:
+    put = store.put(document("A.", passage("Plans drift.", ["care_planning"]), passage("Bins."), council="Tarnholme"))
+    kept = store.correct(f"{put.id}-0", said())
+    anew = by_model(put, "20260202-bbbbbbbb", themes=["leadership"]).model_copy(update={"council": "Elsewhere"})
+    assert store.relabel(anew)
+    assert store.get(put.id) == anew.model_copy(update={"council": "Tarnholme"})
+    assert store.corrections(f"{put.id}-0") == [kept]
+    former = {one.position: one.former for one in store.candidates()}
+    assert former[0] == {**former[1], "themes": ["care_planning"]} and former[1]["model"] == put.model
+    assert not store.relabel(anew)  # done
+    assert not store.relabel(by_model(put, "20260303-cccccccc").model_copy(update={"segmentation": "0"}))
+    store.delete(put.id)
+    assert not store.relabel(by_model(put, "20260303-cccccccc")) and store.by_others("x") == []
+
+
+def test_what_another_model_labelled_is_labelled_anew_the_newest_first(database: Store, champion: Classifier) -> None:
+    texts = ["Plans for children drift.", "The lift is out of order."]
+    putting = [document(f"{n}", *map(passage, texts)) for n in range(4)]
+    put = [database.put(one) for one in putting]
+    labels = analysis.classify(texts, champion)
+    expected = [analysis.relabelled(one, labels, champion.version) for one in put]
+    assert database.by_others(champion.version) == [one.id for one in reversed(put)]
+    assert database.relabel(expected[3])  # as a run that was cut off after this one
+    code, printed = run("relabel")
+    differing = sum(bool(label.themes or label.stances) for label in labels)
+    assert code == 0 and differing == 1
+    assert f"3 documents labelled by {champion.version}, {3 * differing} passages changed labels" in printed
+    assert [database.get(one.id) for one in put] == expected
+    updated = {one.id: one.updated for one in database.documents(DocumentFilter(), None, 10).items}
+    assert sorted(updated, key=lambda name: updated[name]) == [put[n].id for n in (3, 2, 1, 0)]
+    former = {item.text: item.former for item in queue(database, champion)}
+    assert former[texts[0]] is not None and former[texts[0]].model == put[0].model and former[texts[1]] is None
+    code, printed = run("relabel")
+    assert code == 0 and f"0 documents labelled by {champion.version}, 0 passages changed labels" in printed
+
+
 # Pulled
 
 
@@ -278,15 +375,24 @@ def kept(number: int, text: str, labels: Any = CRITICAL, who: str = "Nerys Quill
     return Correction.model_validate(
         {
             "id": number, "document": sha256[:16], "position": 0, "text": text, "themes": themes, "stances": stances,
-            "primary_stance": primary, "who": who, "why": None, "guide": "1.0", "created": "2026-05-04T10:00:00Z",
+            "primary_stance": primary, "who": who, "key": None, "why": None, "guide": "1.0",
+            "created": "2026-05-04T10:00:00Z",
             "given": {"themes": [], "stances": [], "primary_stance": None, "model": "m"}, **more,
         }
     )  # fmt: skip
 
 
-def pulled(*corrected: Correction | tuple[Correction, Metadata]) -> Pulled:
-    pairs = [one if isinstance(one, tuple) else (one, Metadata()) for one in corrected]
-    return corrections.pull(pairs, LABELLING)
+def of(correction: Correction, metadata: Metadata | None = None, others: Iterable[str] = ()) -> Corrected:
+    """A correction of a document that has other passages, too."""
+    texts = frozenset(map(fingerprint, (correction.text, *others)))
+    return Corrected(correction, metadata or Metadata(), texts)
+
+
+def pulled(*corrected: Correction | tuple[Correction, Metadata] | Corrected, beside: Any = None) -> Pulled:
+    found = [
+        one if isinstance(one, Corrected) else of(*one) if isinstance(one, tuple) else of(one) for one in corrected
+    ]
+    return corrections.pull(found, LABELLING, beside or check.packaged())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -305,7 +411,7 @@ def small_set(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield rows
 
 
-def packaged(authority: str, text: str, labels: Any) -> BaseModel:
+def packaged(authority: str, text: str, labels: Any) -> Example:
     themes, stances, primary = labels
     return Example(
         id=fingerprint(text)[:12], document=f"{authority}-1", kind="blog", title="T", authority=authority,
@@ -323,7 +429,7 @@ def test_people_who_agree_make_one_example() -> None:
     assert example.id == f"{first.document}/{fingerprint('Plans drift.')[:12]}" and example.document == first.document
     assert (example.annotator, example.guide) == ("Bo Tarn, Nerys Quill", "1.1")
     assert (example.themes, example.stances, example.primary_stance) == CRITICAL
-    assert (example.title, example.authority, example.kind) == ("Our response", "Tarnholme", "council_release")
+    assert (example.title, example.authority, example.kind) == ("Our response", "tarnholme", "council_release")
     assert example.published == date(2026, 5, 4) and example.text == "Plans drift."
 
 
@@ -344,19 +450,147 @@ def test_where_people_disagree_nobodys_labels_are_taken() -> None:
 def test_what_a_check_finds_wrong_is_refused_and_the_rest_taken(small_set: list[Any]) -> None:
     (test, _, train) = small_set
     in_train = Metadata(council=train.authority)
-    same_text = (kept(1, test.text, CRITICAL), in_train)  # across splits
-    other_labels = (kept(2, train.text, DEFENSIVE), in_train)
     nearly = (kept(3, test.text.replace(".", " too.")), in_train)
     unknown = (kept(4, words(4), (("poems",), (), None)), in_train)
+    unknown_too = (kept(6, train.text, (("poems",), (), None)), in_train)
     good = (kept(5, words(5)), in_train)
-    found = pulled(same_text, other_labels, nearly, unknown, good)
+    found = pulled(nearly, unknown, good, unknown_too)
     assert [example.text for example in found.examples] == [words(5)]
     assert {example.text: fault.check for example, fault in found.refused} == {
-        test.text: "duplicate",
-        train.text: "two-labels",
         nearly[0].text: "near-duplicate",
         words(4): "schema",
+        train.text: "schema",
     }
+    (detail,) = (fault.detail for _, fault in found.refused if fault.check == "near-duplicate")
+    assert f"{check.packaged()[0]}:1 ({test.id})" in detail  # where it stands, and not a copy of it
+    assert found.superseded == [] and {row.text for row in found.merged} == {row.text for row in small_set} | {words(5)}
+
+
+def test_a_correction_takes_the_place_of_the_same_passage_and_stays_in_its_split(small_set: list[Any]) -> None:
+    train, test = small_set[2], small_set[0]
+    spaced = train.text.replace(" ", "  ")
+    given = (kept(1, spaced, DEFENSIVE), Metadata(council=test.authority))  # which is of another split
+    near = (kept(2, train.text.replace(".", " too.")), Metadata(council=test.authority))
+    found = pulled(given, near)
+    (example,) = found.examples
+    assert example == train.model_copy(
+        update={"stances": ("defensive",), "primary_stance": "defensive", "annotator": "Nerys Quill"}
+    )
+    assert [(row.id, row.line) for row in found.superseded] == [(train.id, 3)]
+    assert sorted(found.merged, key=lambda row: row.id) == sorted([*small_set[:2], example], key=lambda row: row.id)
+    # What is refused beside it is so by where the passage stands.
+    (refused,) = found.refused
+    assert refused[0].text == near[0].text and refused[1].check == "near-duplicate"
+
+
+def test_all_rows_of_a_text_are_superseded_by_one_correction(small_set: list[Any], tmp_path: Path) -> None:
+    train = small_set[2]
+    twice = [train, train.model_copy(update={"id": "again", "document": "another"}), small_set[0]]
+    paths = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    dataset.write(paths[0], twice[:1])
+    dataset.write(paths[1], twice[1:])
+    found = pulled(kept(1, train.text, DEFENSIVE), beside=paths)
+    assert [row.place for row in found.superseded] == [f"{paths[0]}:1", f"{paths[1]}:1"]
+    assert [(row.id, row.stances) for row in found.merged] == [
+        (small_set[0].id, ("critical",)), (train.id, ("defensive",)),
+    ]  # fmt: skip
+
+
+def test_the_frozen_test_passages_are_never_changed(small_set: list[Any]) -> None:
+    test, nothing, _ = small_set
+    given = [kept(1, test.text, DEFENSIVE), kept(2, nothing.text, NOTHING, content="Elsewhere.")]
+    found = pulled(*given)
+    assert found.examples == found.superseded == [] and found.merged == small_set
+    assert [fault.check for _, fault in found.refused] == ["frozen"] * 2
+    assert all("of the test split" in fault.detail for _, fault in found.refused)
+
+
+def reference(path: Path, split: str, text: str) -> dict[str, Any]:
+    """A row of a file of references, of a report of a split."""
+    council = next(name for name, side in splits.fixed().items() if side == split and name.isalpha())
+    row = {
+        "file": f"{council}-2021-05-04.pdf", "sha256": fingerprint(text), "start": 10, "end": 20, "themes": [],
+        "stances": [], "primary_stance": None, "annotator": "x", "guide": "1.0",
+    }  # fmt: skip
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
+
+
+def test_a_reference_is_superseded_by_the_passage_in_full(tmp_path: Path) -> None:
+    path = tmp_path / "references.jsonl"
+    train, test = (reference(path, split, words(number)) for split, number in (("train", 40), ("test", 41)))
+    found = pulled(kept(1, words(40)), kept(2, words(41)), beside=[path])
+    (example,) = found.merged
+    assert found.examples == [example] and (example.text, example.stances) == (words(40), ("critical",))
+    assert example.document == train["file"].removesuffix(".pdf") and splits.split_of(example.group) == "train"
+    (refused,) = found.refused
+    assert refused[1].check == "frozen" and test["file"].removesuffix(".pdf") in refused[1].detail
+
+
+def test_a_document_without_a_council_joins_what_its_passages_are_known_from(small_set: list[Any]) -> None:
+    test, other, train = small_set
+    whole = [[test.text], [train.text], [train.text, test.text, other.text]]
+    found = pulled(*(of(kept(n, words(50 + n), content=str(n)), None, texts) for n, texts in enumerate(whole)))
+    authorities = {example.text: example.authority for example in found.examples}
+    assert authorities == {words(50): test.authority, words(51): train.authority, words(52): test.authority}
+    (named,) = pulled(of(kept(1, words(55)), Metadata(council=train.authority), [test.text])).examples
+    assert named.authority == train.authority
+
+
+def test_of_two_that_a_document_may_be_about_it_joins_that_of_the_test_split(tmp_path: Path) -> None:
+    for number, names in enumerate((sorted(splits.fixed()), sorted(splits.fixed(), reverse=True))):
+        train, test = (
+            next(n for n in names if splits.fixed()[n] == side and ":" not in n) for side in ("train", "test")
+        )
+        path = tmp_path / f"{number}.jsonl"
+        dataset.write(path, [packaged(train, words(56), CRITICAL), packaged(test, words(57), CRITICAL)])
+        (example,) = pulled(of(kept(1, words(58)), None, [words(56), words(57)]), beside=[path]).examples
+        assert example.authority == test
+
+
+def test_a_document_without_a_council_joins_a_written_one_that_is_about_none(tmp_path: Path) -> None:
+    name = next(group for group, split in splits.fixed().items() if split == "test" and group.startswith("document:"))
+    row = packaged("", words(60), CRITICAL).model_copy(update={"document": name.removeprefix("document:")})
+    path = tmp_path / "written.jsonl"
+    dataset.write(path, [row])
+    (example,) = pulled(of(kept(1, words(61)), None, [words(60)]), beside=[path]).examples
+    assert example.group == name and splits.split_of(example.group) == "test"
+
+
+def test_a_public_report_is_known_by_the_hashes_of_its_passages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "packaged", lambda: [references.REFERENCES])
+    of_test = next(
+        one for one in references.read(references.REFERENCES, LABELLING) if splits.split_of(one.group) == "test"
+    )
+    given = Corrected(kept(1, words(62)), Metadata(), frozenset({of_test.sha256, fingerprint(words(62))}))
+    (example,) = pulled(given).examples
+    assert example.authority == of_test.authority and splits.split_of(example.group) == "test"
+
+
+def test_the_split_of_a_council_follows_from_its_name_alone() -> None:
+    names = ("Quillborough Council", "London Borough of Quillborough", "Aa Quillborough District", "quillborough")
+    for number, name in enumerate(names):
+        one = (kept(number, words(70 + number), content=name), Metadata(council=name))
+        (alone,) = pulled(one).examples
+        others = ((kept(9, words(79), content="x"), Metadata(council=other)) for other in names[:number])
+        assert alone.authority == check.place_name(name)
+        for other in others:
+            assert alone in pulled(one, other).examples
+
+
+def test_a_council_that_the_labelled_passages_name_keeps_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "ours.jsonl"
+    dataset.write(path, [packaged("Quillborough Council", words(80), CRITICAL)])
+    (example,) = pulled((kept(1, words(81)), Metadata(council="City of Quillborough")), beside=[path]).examples
+    assert example.authority == "Quillborough Council"
+
+
+def test_rows_that_are_none_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "ours.jsonl"
+    path.write_text("{}\n")
+    with pytest.raises(dataset.DatasetError, match=r"ours\.jsonl:1"):
+        pulled(kept(1, words(82)), beside=[path])
 
 
 def test_passages_about_a_council_of_the_test_set_are_test_passages_whatever_it_is_called(small_set: list[Any]) -> None:
@@ -382,19 +616,6 @@ def test_a_new_council_goes_one_way_under_all_its_names() -> None:
     assert len(found.examples) == len(names) and len({example.group for example in found.examples}) == 5
 
 
-@pytest.fixture
-def database(store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("CANDOUR_DATABASE", database_url)
-    return store
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    result = runner.invoke(labels_app, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, " ".join(result.output.split())
-
-
 def test_corrected_and_pulled_on_the_command_line(database: Store, small_set: list[Any], tmp_path: Path) -> None:
     put = database.put(document("A.", passage(words(30)), passage(words(31)), passage(words(32)), council="Tarnholme"))
     for number, stance in ((0, "critical"), (1, "supportive")):
@@ -407,7 +628,7 @@ def test_corrected_and_pulled_on_the_command_line(database: Store, small_set: li
     run("correct", f"{put.id}-2", "--who", "Bo Tarn")
     output = tmp_path / "pulled.jsonl"
     code, printed = run("pull", "-o", str(output))
-    assert code == 0 and "2 corrections, 1 disputed" in printed
+    assert code == 0 and "2 taken, 0 superseding, 0 refused, 1 disputed" in printed
     assert f"{put.id}-2: nothing, says Bo Tarn; critical, says Nerys Quill [disputed]" in printed
     first = output.read_bytes()
     examples = dataset.load([output], LABELLING)
@@ -420,8 +641,40 @@ def test_corrected_and_pulled_on_the_command_line(database: Store, small_set: li
     other = database.put(document("B.", passage(taken)))
     run("correct", f"{other.id}-0", "--theme", "care_planning", "--who", "Nerys Quill")
     code, printed = run("pull", "-o", str(output))
-    assert code == labels_cli.SOME_FAILED and "1 refused (two-labels)" in printed
+    assert code == labels_cli.SOME_FAILED
+    assert "2 taken, 0 superseding, 1 refused (1 frozen), 1 disputed" in printed and "of the test split" in printed
     assert output.read_bytes() == first
+
+
+def test_what_is_pulled_and_what_it_joins_are_merged_on_the_command_line(
+    database: Store, small_set: list[Any], tmp_path: Path
+) -> None:
+    train = small_set[2]
+    put = database.put(document("A.", passage(train.text), passage(words(33))))
+    for number in range(2):
+        run("correct", f"{put.id}-{number}", "--theme", "care_planning", "--who", "Nerys Quill")
+    paths = [tmp_path / name for name in ("first.jsonl", "second.jsonl")]
+    dataset.write(paths[0], small_set[:2])
+    dataset.write(paths[1], small_set[2:])
+    output, merged = tmp_path / "pulled.jsonl", tmp_path / "merged.jsonl"
+    beside = [word for path in paths for word in ("--beside", str(path))]
+    code, printed = run("pull", "-o", str(output), "--merged", str(merged), *beside)
+    assert code == 0 and "2 taken, 1 superseding, 0 refused, 0 disputed" in printed
+    found, corrected = dataset.load([merged], LABELLING), dataset.load([output], LABELLING)
+    assert found == [*small_set[:2], *corrected] and {row.text for row in corrected} == {train.text, words(33)}
+    assert check.check([merged], LABELLING).errors == []
+    for option in ("-o", "--merged"):
+        assert run("pull", "-o", str(output), *beside, option, str(paths[0]))[0] == 2
+    assert dataset.load(paths, LABELLING) == small_set
+
+
+@pytest.mark.parametrize("guide", ["newest", "1.", "1.0 ", "1.0\n", "", "1" * 21])
+def test_a_guide_that_is_no_version_is_refused_on_the_command_line(database: Store, guide: str) -> None:
+    put = database.put(document())
+    code, printed = run("correct", f"{put.id}-0", "--who", "Nerys Quill", "--guide", guide)
+    assert code == 2 and "must be a version" in printed and database.corrections(f"{put.id}-0") == []
+    assert run("correct", f"{put.id}-0", "--who", "Nerys Quill", "--guide", "1.1")[0] == 0
+    assert database.corrections(f"{put.id}-0")[0].guide == "1.1"
 
 
 def test_the_command_refuses_labels_that_are_none(database: Store) -> None:

@@ -73,6 +73,19 @@ def test_passages_and_their_labels_outlive_the_corrections(database_url: str) ->
     store.close()
 
 
+def test_the_names_of_those_who_corrected_are_folded_when_the_schema_is_brought_up(database_url: str) -> None:
+    store = Store(database_url)
+    store.upgrade()
+    put = store.put(document("A.", passage()))
+    first = store.correct(f"{put.id}-0", said(who="Nerys  QUILL"), "c0ffee")
+    store.close()
+    migrate(database_url, "0003")
+    store.upgrade()
+    assert store.corrections(f"{put.id}-0") == [first.model_copy(update={"key": None})]
+    assert store.corrected_texts("nerys quill") == store.corrected_texts() != set()
+    store.close()
+
+
 def test_the_models_and_the_migrations_agree(store: Store, database_url: str) -> None:
     store.check()
     engine = create_engine(database_url)

@@ -45,6 +45,7 @@ def test_a_correction_says_who_when_why_and_by_which_guide(client: TestClient, s
     assert (
         answer.status_code == 201 and first.items() >= (SAID | {"who": "Nerys Quill", "why": "Both are said."}).items()
     )
+    assert first["key"] is None  # there are no keys
     assert first["guide"] == taxonomy.load().version and first["text"] == sent["passages"][0]["text"]
     assert first["given"] == {name: sent["passages"][0][name] for name in first["given"]}
     other = client.post(path, json=NOTHING | {"who": "Bo Tarn", "guide": "1.1"}).json()
@@ -110,8 +111,12 @@ def test_a_key_names_the_person_and_must_have_the_scope(serve: Callable[..., Tes
         labeller, reader = scope in (Scope.LABEL, Scope.ADMIN), scope in (Scope.READ, Scope.ADMIN)
         assert allowed == {"post": labeller, "queue": labeller, "labels": reader, "passage": reader}, scope
     said = client.get(labels, headers=every[Scope.READ]).json()["present"]
-    assert {one["who"] for one in said} == {"desk label", "desk admin"}
+    made = store.keys()
+    ids = {key.name: key.id for key in made}
+    assert {one["who"]: one["key"] for one in said} == {name: ids[name] for name in ("desk label", "desk admin")}
+    answer = client.post(labels, json=NOTHING | {"who": "Bo Tarn"}, headers=every[Scope.LABEL])
+    assert (answer.json()["who"], answer.json()["key"]) == ("Bo Tarn", ids["desk label"])
     mine = client.get("/v1/review", headers=every[Scope.LABEL]).json()["items"]
     assert sent["passages"][0]["text"] not in {item["text"] for item in mine}
-    theirs = client.get("/v1/review?who=Bo Tarn", headers=every[Scope.LABEL]).json()["items"]
+    theirs = client.get("/v1/review?who=Ash Vale", headers=every[Scope.LABEL]).json()["items"]
     assert sent["passages"][0]["text"] in {item["text"] for item in theirs}
