@@ -15,6 +15,7 @@ from pathlib import Path
 from labels.files import replacing
 from models import manifest
 from models.manifest import VERSION, ArtefactError, Manifest
+from models.verdict import KEPT
 
 PACKAGED = Path(__file__).with_name("store")
 ALIASES = "aliases.json"
@@ -75,6 +76,9 @@ class Registry:
             raise ArtefactError(f"{version!r} is no name for a version: letters, digits, '.', '_' and '-' alone")
         if version in (CHAMPION, CANDIDATE, PREVIOUS):
             raise ArtefactError(f"{version!r} is no name for a version: it is an alias")
+        # The last is a version whose verdict, KEPT/manifest.json, would make KEPT look like a version.
+        if version in (ALIASES, KEPT, Path(manifest.MANIFEST).stem):
+            raise ArtefactError(f"{version!r} is no name for a version: the store uses it")
         if (self.root / version).exists():
             raise ArtefactError(f"version {version!r} exists already in {self.root}; versions never change")
 
@@ -100,36 +104,40 @@ class Registry:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
-    def nominate(self, name: str) -> Manifest:
-        """Make a version the candidate, after checking its hashes. Raises ArtefactError."""
+    def nominate(self, name: str, over: str | None = None) -> Manifest:
+        """Make a version the candidate, after checking its hashes. Raises ArtefactError.
+
+        over: the version that it was held against, which must be the champion still.
+        """
         with _alone(self.root):
             found = self.verify(name)
+            self._ensure_champion(over, found.version)
             self._write(self.aliases() | {CANDIDATE: found.version})
             return found
 
-    def promote(self, name: str) -> Manifest:
+    def promote(self, name: str, over: str | None = None) -> Manifest:
         """Make a version the champion, after checking its hashes; the champion before it becomes `previous`.
 
-        A candidate that is promoted is the candidate no more. Raises ArtefactError.
+        A candidate that is promoted is the candidate no more. Raises ArtefactError. over: as for nominate; a version
+        that is the champion already may be promoted over any.
         """
         with _alone(self.root):
-            return self._promote(name)
+            found = self.verify(name)
+            if self.aliases().get(CHAMPION) != found.version:
+                self._ensure_champion(over, found.version)
+            return self._promote(found)
 
     def rollback(self) -> Manifest:
         """Make the previous champion the champion again; a second time undoes it. Raises ArtefactError."""
         with _alone(self.root):
             if PREVIOUS not in self.aliases():
                 raise ArtefactError(f"no previous champion in {self.root} to go back to")
-            return self._promote(PREVIOUS)
+            return self._promote(self.verify(PREVIOUS))
 
-    def unnamed(self, keep: int = 0) -> list[str]:
-        """The versions that no alias names, the oldest first, without the `keep` newest.
-
-        One whose manifest cannot be read counts as the oldest.
-        """
+    def unnamed(self) -> list[str]:
+        """The versions that no alias names, the oldest first. One whose manifest cannot be read counts as that."""
         named = set(self.aliases().values())
-        found = sorted((version for version in self.versions() if version not in named), key=self._created)
-        return found[: max(0, len(found) - keep)]
+        return sorted((version for version in self.versions() if version not in named), key=self._created)
 
     def prune(self, versions: Sequence[str]) -> None:
         """Remove versions, and what was left by publications and removals that were cut off.
@@ -143,13 +151,17 @@ class Registry:
                     raise ArtefactError(f"version {version!r} is the {alias}, and is not removed")
             for folder in folders:
                 folder.rename(tempfile.mkdtemp(prefix=_PRUNED, dir=self.root))
+                (self.root / KEPT / f"{folder.name}.json").unlink(missing_ok=True)
             _sync(self.root)
             for path in (*self.root.glob(f"{_PRUNED}*"), *self.root.glob(f"{_PUBLISHING}*")):
                 if not _is_held(path):
                     shutil.rmtree(path)
 
-    def _promote(self, name: str) -> Manifest:
-        found = self.verify(name)
+    def _ensure_champion(self, over: str | None, version: str) -> None:
+        if over is not None and self.aliases().get(CHAMPION) != over:
+            raise ArtefactError(f"{over}, which {version} was held against, is no longer the champion")
+
+    def _promote(self, found: Manifest) -> Manifest:
         aliases = self.aliases()
         if aliases.get(CHAMPION) not in (None, found.version):
             aliases[PREVIOUS] = aliases[CHAMPION]

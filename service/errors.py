@@ -173,7 +173,7 @@ class ClusterError(CandourError):
     type = "cluster"
 
 
-class RetrainError(CandourError):
+class RetrainError(Unavailable):
     """Why a model cannot be retrained."""
 
     type = "retrain"

@@ -14,7 +14,8 @@ from labels import dataset
 from models import classifier, manifest, verdict
 from models.manifest import ArtefactError, Manifest
 from models.registry import CHAMPION, PREVIOUS, Registry
-from service import drift, held_out
+from service import drift, held_out, retrain
+from service.errors import CandourError
 from service.settings import Settings
 
 models_app = typer.Typer(
@@ -79,11 +80,21 @@ def diff(first: Name, second: Name, store: StoreOption = None) -> None:
 
 
 @models_app.command(epilog="Example:  [bold]candour models promote candidate[/bold]")
-def promote(name: Name, store: StoreOption = None) -> None:
-    """Make a model the champion. Servers that run serve it within seconds; rollback undoes it."""
+def promote(
+    name: Name,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Whatever the gate said of it.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Make a model the champion. Servers that run serve it within seconds; rollback undoes it.
+
+    One that the gate refused, or has held against another than the present champion, is not promoted without --anyway.
+    The champion and the one before it are not asked for a verdict: they have been served.
+    """
     registry = _registry(store)
-    _ensure_serveable(registry, name)
-    _say(registry, registry.promote(name))
+    version = registry.resolve(name).name
+    _ensure_serveable(registry, version)
+    over = None if anyway else _held_against(registry, version)
+    _say(registry, registry.promote(version, over))
 
 
 @models_app.command()
@@ -117,12 +128,17 @@ def verify(
 @models_app.command(epilog="Example:  [bold]candour models prune --keep 3[/bold]")
 def prune(
     keep: Annotated[int, typer.Option(min=0, help="How many of the newest versions without an alias to keep.")] = 0,
+    refused: Annotated[bool, typer.Option("--refused", help="Those that the gate refused go like others.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Remove the versions that no alias names, the oldest first, and what was left by runs that were cut off."""
+    """Remove the versions that no alias names, the oldest first, and what was left by runs that were cut off.
+
+    The version of a retraining that has not ended stays, and without --refused those that the gate refused stay, too.
+    """
     registry = _registry(store)
-    versions = registry.unnamed(keep)
+    versions = [version for version in registry.unnamed() if not _stays(registry, version, refused)]
+    versions = versions[: max(0, len(versions) - keep)]
     for version in versions:
         typer.echo(version)
     if versions and not yes:
@@ -168,6 +184,48 @@ def _aliases(registry: Registry, version: str) -> list[str]:
 def _ensure_serveable(registry: Registry, name: str) -> None:
     """Raise ArtefactError where a server would refuse the model, though its hashes are right."""
     classifier.load(name, registry.root, threads=1)
+
+
+def _held_against(registry: Registry, version: str) -> str | None:
+    """The champion against which a version passed the gate; None where the gate was not asked, or need not be.
+
+    Raises ArtefactError where it refused the version, or held it against what is not the champion.
+    """
+    aliases = registry.aliases()
+    champion = aliases.get(CHAMPION)
+    if version in (champion, aliases.get(PREVIOUS)):
+        return None
+    said = verdict.kept(registry.root, version)
+    if said is None:
+        nothing = f"{version} was held against nothing: `python -m training.verdict {version}` does that"
+        log.print(f"candour: {nothing}", style="yellow", markup=False, soft_wrap=True)
+        return None
+    if not said.passed:
+        broken = "; ".join(f"{rule.name}: {rule.detail}" for rule in said.refusals)
+        raise ArtefactError(f"the gate refused {version} ({broken}); --anyway promotes it all the same")
+    if said.champion != champion:
+        raise ArtefactError(
+            f"{version} was held against {said.champion}, and the champion is {champion or 'none'}; "
+            "--anyway promotes it all the same"
+        )
+    return said.champion
+
+
+def _stays(registry: Registry, version: str, refused: bool) -> bool:
+    """Whether pruning leaves a version: that of an unfinished retraining, and, unless `refused`, one that was refused.
+
+    One of which neither can be told stays, too.
+    """
+    runs = Settings().retrain_folder
+    try:
+        # In this order: a verdict is kept before its run ends.
+        if version in retrain.runs(runs) and retrain.read(runs, version).finished is None:
+            return True
+        said = None if refused else verdict.kept(registry.root, version)
+    except (CandourError, ArtefactError, OSError) as error:
+        log.print(f"candour: {version} stays: {error}", style="yellow", markup=False, soft_wrap=True)
+        return True
+    return said is not None and not said.passed
 
 
 def _say(registry: Registry, champion: Manifest) -> None:

@@ -1,9 +1,9 @@
 """Retraining: corrections to a model that may follow the champion, in steps that a crash does not lose.
 
-A run is a folder: run.json, which says how far it is, and each step's log. Its steps are processes of their own, since
-the service imports nothing of what trains. Who works on a run holds the lock of the folder of all runs, and so does the
-step at work: after `kill -9` of the one, nobody begins before the other has ended too. The kernel lets go of what a
-process held that dies.
+A run is a folder: run.json, which says how far it is, each step's log, the data and the verdict. Its steps are
+processes of their own, since the service imports nothing of what trains. Who works on a run holds the lock of the model
+store, and so does the step at work: after `kill -9` of the one, nobody begins before the other has ended too. The
+kernel lets go of what a process held that dies.
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from labels import dataset
 from labels.files import replacing
-from models import verdict
+from models import manifest, verdict
 from models.manifest import ArtefactError
 from models.registry import CHAMPION, Registry
 from models.verdict import Rule, Verdict
@@ -38,8 +37,8 @@ from service.settings import Settings
 
 # The exit status of a step that left out some of its inputs, and of the gate where it refuses.
 SOME_FAILED = 3
-CORRECTIONS, VERDICT, PAGE = "corrections.jsonl", "verdict.json", "verdict.html"
-_LOCK, _RUN, _CHECKPOINTS, _DRIVER = "lock", "run.json", "checkpoints", "driver.log"
+CORRECTIONS, DATA, VERDICT, PAGE = "corrections.jsonl", "data.jsonl", "verdict.json", "verdict.html"
+_LOCK, _RUN, _CHECKPOINTS, _DRIVER = ".retraining", "run.json", "checkpoints", "driver.log"
 # Seconds between two looks at what a step prints, and lines of it that a run shows.
 EVERY, LINES = 0.2, 20
 # To take the lock, which is held for a moment by who looks whether it is held.
@@ -74,6 +73,7 @@ class Name(StrEnum):
 class Plan(Result):
     """What a run is to do."""
 
+    model_config = ConfigDict(extra="forbid")
     promote: bool = Field(default=False, description="Make the model the champion if it passes the gate.")
     epochs: int = Field(default=5, ge=1, le=100, description="Passes over the training split.")
     teacher: bool = Field(default=True, description="Learn from the teacher's soft labels, too.")
@@ -94,7 +94,7 @@ class Run(Result):
 
     id: str
     plan: Plan
-    data: list[str] = Field(description="Files of labelled passages; empty for the packaged ones.")
+    data: dict[str, str] = Field(description="Files of labelled passages, and the sha256 of each.")
     champion: str = Field(description="The model that it is held against.")
     created: datetime
     finished: datetime | None = None
@@ -110,16 +110,15 @@ class Retraining(Run):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """The lock of a folder of runs, as a file descriptor that processes may inherit. Raises Conflict."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with _lock_file(folder) as handle:
+def locked(store: Path) -> Iterator[int]:
+    """The lock of a model store, as a file descriptor that processes may inherit. Raises Conflict, RetrainError."""
+    with _lock_file(store) as handle:
         for _ in range(ATTEMPTS):
             if _is_taken(handle, fcntl.LOCK_EX):
                 break
             time.sleep(EVERY)
         else:
-            raise Conflict(f"a retraining is at work: {', '.join(runs(folder)[-1:])}")
+            raise Conflict(f"a retraining is at work on {store}")
         yield handle
 
 
@@ -129,43 +128,55 @@ def runs(folder: Path) -> list[str]:
 
 
 def begun(settings: Settings, plan: Plan, data: list[Path]) -> Run:
-    """The unfinished run of the same plan, else a new one. The folder of runs is locked. Raises CandourError.
+    """The unfinished run of the same plan, data and champion, else a new one. The store is locked.
 
-    An unfinished run of another plan is given up: it counts as failed.
+    Another unfinished run is given up: it counts as failed. Raises CandourError.
     """
     if find_spec("torch") is None:
         raise RetrainError("this needs the extra `train`: pip install -e '.[train]'")
-    files = [str(path.resolve()) for path in data or settings.retrain_data]
-    if missing := [file for file in files if not Path(file).is_file()]:
+    packaged = [path for path in (dataset.WRITTEN, dataset.HYDRATED) if path.is_file()]
+    files = [path.resolve() for path in data or settings.retrain_data or packaged]
+    if missing := [str(file) for file in files if not file.is_file()]:
         raise InvalidInput(f"there is no file {', '.join(missing)}")
+    digests = {str(file): manifest.sha256(file) for file in files}
+    try:
+        champion = Registry(settings.store).resolve(CHAMPION).name
+    except ArtefactError as error:
+        raise RetrainError(f"there is nothing to hold a model against: {error}") from error
     folder = settings.retrain_folder
+    folder.mkdir(parents=True, exist_ok=True)
     for name in runs(folder)[-1:]:
-        last = read(folder, name)
-        if last.finished is None:
-            if (last.plan, last.data) == (plan, files):
-                return last
-            _write(folder, last.model_copy(update={"state": State.FAILED, "finished": _now()}))
-    champion = Registry(settings.store).resolve(CHAMPION).name
-    now = _now()
-    run = Run(id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", plan=plan, data=files, champion=champion, created=now)
+        with suppress(RetrainError):  # a run.json that another candour wrote
+            last = read(folder, name)
+            if last.finished is None:
+                if (last.plan, last.data, last.champion) == (plan, digests, champion):
+                    return last
+                _ended(folder, last, State.FAILED)
+    now = datetime.now(UTC)  # to the microsecond, so that ids are in order
+    created = now.replace(microsecond=0)
+    run = Run(id=f"{now:%Y%m%d-%H%M%S-%f}", plan=plan, data=digests, champion=champion, created=created)
     (folder / run.id).mkdir()
     _write(folder, run)
     return run
 
 
-def show(folder: Path, name: str) -> Retraining:
-    """A run as it is now. Raises NotFound."""
+def show(settings: Settings, name: str) -> Retraining:
+    """A run as it is now. Raises NotFound and RetrainError."""
+    folder = settings.retrain_folder
     run = read(folder, name)
     state = run.state
     if state is State.RUNNING:
-        with _lock_file(folder) as handle:
+        with _lock_file(settings.store) as handle:
             if _is_taken(handle, fcntl.LOCK_SH):
                 run = read(folder, name)  # it may have ended since it was read
                 state = run.state if run.finished else State.INTERRUPTED
     lines: list[str] = []
     if run.steps and (log := _log(folder, run, run.steps[-1].name)).exists():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
-    said = verdict.read(folder / run.id / VERDICT)
+    try:
+        said = verdict.read(folder / run.id / VERDICT)
+    except ArtefactError as error:
+        raise RetrainError(str(error)) from error
     return Retraining(
         **run.model_dump(exclude={"state"}), state=state, log=lines, refusals=said.refusals if said else None
     )
@@ -193,22 +204,22 @@ def drive(settings: Settings, run: Run, handle: int, tell: Callable[[str], objec
         run = _write(folder, run.model_copy(update={"steps": (*before, step)}))
         status = _do(settings, run, step, handle, tell)
         step = step.model_copy(update={"finished": _now(), "status": status})
-        run = run.model_copy(update={"steps": (*before, step), **_end(settings, run, name, status)})
+        run = run.model_copy(update={"steps": (*before, step)})
+        if state := _end(settings, run, name, status):
+            return _ended(folder, run, state)
         run = _write(folder, run)
-        if run.finished:
-            break
     return run
 
 
 def start(settings: Settings, plan: Plan) -> Run:
     """Begin a run, or go on with it, in a process that outlives this one. Raises CandourError."""
     folder = settings.retrain_folder
-    with locked(folder) as handle:
+    with locked(settings.store) as handle:
         run = begun(settings, plan, [])
         with (folder / run.id / _DRIVER).open("ab") as log:
             process = subprocess.Popen(
                 [*_python("service.retrain"), run.id, str(handle)],
-                env=_environment(settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[handle],
+                env=environment(settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[handle],
                 start_new_session=True,
             )  # fmt: skip
     threading.Thread(target=process.wait, name="retrain", daemon=True).start()  # or it would stay as a zombie
@@ -219,25 +230,28 @@ def _command(settings: Settings, run: Run, name: Name) -> list[str]:
     """What a step runs; publishing is done here, and runs nothing."""
     folder = settings.retrain_folder.resolve() / run.id
     corrections, store = str(folder / CORRECTIONS), str(settings.store.resolve())
-    packaged = [str(path) for path in (dataset.WRITTEN, dataset.HYDRATED) if path.is_file()]
-    files = [*(run.data or packaged), corrections]
+    data = str(folder / DATA)
+    packaged = {str(path.resolve()) for path in (dataset.WRITTEN, dataset.HYDRATED)}
+    # The packaged test passages are the gate's default, which knows their floors.
+    own = [] if run.data.keys() <= packaged else list(run.data)
     match name:
         case Name.PULL:
-            return [*_python("service.cli"), "labels", "pull", "-o", corrections]
+            where = ["-o", corrections, "--merged", data]
+            return [*_python("service.cli"), "labels", "pull", *where, *_each("--beside", run.data)]
         case Name.CHECK:
-            return [*_python("service.cli"), "labels", "check", *files, "--no-label-errors"]
+            return [*_python("service.cli"), "labels", "check", data, "--no-label-errors"]
         case Name.TRAIN:
             options = ["--epochs", str(run.plan.epochs), "--teacher" if run.plan.teacher else "--no-teacher"]
-            where = ["--store", store, "--work", str(folder.parent / _CHECKPOINTS), "--version", run.id]
+            where = ["--store", store, "--work", str(folder / _CHECKPOINTS), "--version", run.id]
             where += ["--parent", run.champion]
-            return [*_python("training"), *_each("--data", files), *where, *options, "--no-baselines"]
+            return [*_python("training"), "--data", data, *where, *options, "--no-baselines"]
         case Name.GATE:
             where = ["--against", run.champion, "--store", store, "--corrections", corrections]
             pages = ["-o", str(folder / PAGE), "-o", str(folder / VERDICT)]
-            return [*_python("training.verdict"), run.id, *_each("--data", run.data), *where, *pages]
+            return [*_python("training.verdict"), run.id, *_each("--data", own), *where, *pages]
         case Name.REFERENCE:
             reports = ["--reports", str(settings.reports.resolve())] if settings.reports else []
-            where = ["--store", store, *_each("--data", run.data), *reports]
+            where = ["--store", store, *_each("--data", own), *reports]
             return [*_python("service.cli"), "models", "reference", run.id, *where]
         case Name.PUBLISH:
             return []
@@ -252,10 +266,14 @@ def _each(option: str, values: Iterable[str]) -> list[str]:
     return [word for value in values for word in (option, value)]
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     """The environment, in which processes find the same settings as here."""
     said = settings.model_dump(mode="json")
-    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
+    values = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in said.items()
+        if value is not None
+    }
     return os.environ | {f"CANDOUR_{name.upper()}": value for name, value in values.items()}
 
 
@@ -275,7 +293,7 @@ def _do(settings: Settings, run: Run, step: Step, handle: int, tell: Callable[[s
     with path.open("ab") as written, path.open("r", encoding="utf-8", errors="replace") as log:
         log.seek(0, os.SEEK_END)
         process = subprocess.Popen(
-            step.command, env=_environment(settings), stdin=subprocess.DEVNULL, stdout=written,
+            step.command, env=environment(settings), stdin=subprocess.DEVNULL, stdout=written,
             stderr=subprocess.STDOUT, pass_fds=[handle],
         )  # fmt: skip
         with process:
@@ -295,16 +313,10 @@ def _do(settings: Settings, run: Run, step: Step, handle: int, tell: Callable[[s
 def _publish(settings: Settings, run: Run) -> None:
     """Name the model as its verdict has it. To do it twice is to do it once. Raises RetrainError, ArtefactError."""
     registry, said = Registry(settings.store), _verdict(settings, run)
-    verdict.keep(settings.store, said)
     if not said.passed:
         return
-    if not run.plan.promote:
-        registry.nominate(run.id)
-    elif registry.resolve(CHAMPION).name in (run.champion, run.id):
-        registry.promote(run.id)
-    else:
-        registry.nominate(run.id)
-        raise RetrainError(f"{run.champion}, which {run.id} was held against, is no longer the champion: not promoted")
+    name_it = registry.promote if run.plan.promote else registry.nominate
+    name_it(run.id, over=run.champion)
 
 
 def _verdict(settings: Settings, run: Run) -> Verdict:
@@ -314,16 +326,23 @@ def _verdict(settings: Settings, run: Run) -> Verdict:
     return found
 
 
-def _end(settings: Settings, run: Run, name: Name, status: int) -> dict[str, object]:
-    """What a run becomes by a step: nothing new while there are steps to come."""
+def _end(settings: Settings, run: Run, name: Name, status: int) -> State | None:
+    """What a run becomes by a step: None while there are steps to come."""
     some = name in (Name.PULL, Name.GATE) and status == SOME_FAILED
     if status and not some:
-        return {"state": State.FAILED, "finished": _now()}
+        return State.FAILED
     if name is not Name.PUBLISH:
-        return {}
-    shutil.rmtree(settings.retrain_folder / _CHECKPOINTS, ignore_errors=True)
+        return None
     passed = State.PROMOTED if run.plan.promote else State.PASSED
-    return {"state": passed if _verdict(settings, run).passed else State.REFUSED, "finished": _now()}
+    return passed if _verdict(settings, run).passed else State.REFUSED
+
+
+def _ended(folder: Path, run: Run, state: State) -> Run:
+    """A run that has ended so. Of the passages that it was given, its verdict alone holds those that flipped."""
+    for name in (CORRECTIONS, DATA):
+        (folder / run.id / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / run.id / _CHECKPOINTS, ignore_errors=True)
+    return _write(folder, run.model_copy(update={"state": state, "finished": _now()}))
 
 
 def _write(folder: Path, run: Run) -> Run:
@@ -341,8 +360,11 @@ def _now() -> datetime:
 
 
 @contextmanager
-def _lock_file(folder: Path) -> Iterator[int]:
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+def _lock_file(store: Path) -> Iterator[int]:
+    try:
+        handle = os.open(store / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RetrainError(f"{store / _LOCK} cannot be opened: {error.strerror}") from error
     try:
         yield handle
     finally:

@@ -38,10 +38,10 @@ def retrain(
     if status:
         if not (found := retraining.runs(folder)):
             raise NotFound(f"there is no run in {folder}")
-        _print(retraining.show(folder, found[-1]))
+        _print(retraining.show(settings, found[-1]))
         return
     plan = Plan(promote=promote, epochs=epochs, teacher=teacher)
-    with retraining.locked(folder) as handle:
+    with retraining.locked(settings.store) as handle:
         run = retraining.begun(settings, plan, data or [])
         log.print(f"candour: {'going on with' if run.steps else 'begins'} {run.id} in {folder / run.id}", markup=False)
         run = retraining.drive(settings, run, handle, lambda line: log.print(line, markup=False))

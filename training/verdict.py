@@ -381,7 +381,7 @@ def main(
         typer.Option("--output", "-o", help="A .json or .html file, with passages; may be repeated."),
     ] = None,
 ) -> None:
-    """Hold a candidate against the champion. Exits 3 where it is refused.
+    """Hold a candidate against the champion, and keep the verdict in the store. Exits 3 where it is refused.
 
     Example: python -m training.verdict candidate -o verdict.html -o verdict.json
     """
@@ -398,6 +398,7 @@ def main(
         raise DatasetError([RowError("data", 0, "no passage falls into the test split")])
     corrected = splits.divide(dataset.load([corrections], labelling))["test"] if corrections else []
     found = compare(before, after, store, sets, corrected, gate.read())
+    verdicts.keep(store, found)
     for path in output or []:
         text = page(found) if path.suffix.lower() == ".html" else found.model_dump_json(indent=1) + "\n"
         with replacing(path) as partial:

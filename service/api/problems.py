@@ -55,7 +55,6 @@ MEANING = {
 _NEVER_ANSWERED = {
     errors.CandourError, errors.DocumentError, errors.OutputError, errors.Unavailable, errors.NotAnOutput,
     errors.OutputInUse, errors.Unreadable, errors.InvalidMetadata, errors.CollectError, errors.ClusterError,
-    errors.RetrainError,
 }  # fmt: skip
 
 

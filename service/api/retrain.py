@@ -41,16 +41,16 @@ async def begin(
     """
     run = await run_in_threadpool(retrain.start, settings, plan)
     response.headers["Location"] = f"/v1/retrain/{run.id}"
-    return await run_in_threadpool(retrain.show, settings.retrain_folder, run.id)
+    return await run_in_threadpool(retrain.show, settings, run.id)
 
 
 @router.get(
     "/retrain/{id}", operation_id="get_retraining", summary="How far a retraining is", responses=responses(404, 422)
 )
 def watch(
-    id: Annotated[str, InPath(description="The id of a run.", examples=["20261122-041200-9f3c"])],  # noqa: A002
+    id: Annotated[str, InPath(description="The id of a run.", examples=["20261122-041200-093251"])],  # noqa: A002
     _: Admin,
     settings: CurrentSettings,
 ) -> Retraining:
     """Its steps, the end of its log and, once the gate has spoken, the rules that the model breaks."""
-    return retrain.show(settings.retrain_folder, id)
+    return retrain.show(settings, id)

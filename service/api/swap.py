@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import State
 
 from models import classifier
@@ -50,13 +50,14 @@ async def following(state: State, settings: Settings, metrics: Metrics) -> Async
 
 
 async def _follow(state: State, settings: Settings, metrics: Metrics) -> None:
+    own = CapacityLimiter(1)  # all the threads that requests share may be waiting, for the store's lock or a slow disk
     seen = None
     while True:
-        found = await run_in_threadpool(_stamp, settings.store / ALIASES)
+        found = await to_thread.run_sync(_stamp, settings.store / ALIASES, limiter=own)
         if found != seen:
             seen = found
             try:
-                loaded = await run_in_threadpool(_other, settings, state.classifier.version)
+                loaded = await to_thread.run_sync(_other, settings, state.classifier.version, limiter=own)
             except Exception as error:
                 known = isinstance(error, ArtefactError)
                 why = str(error) if known else "it cannot be loaded; the server's log says why"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -152,12 +153,10 @@ def test_the_candidate_that_is_promoted_is_no_candidate_any_more(several: Path, 
     assert registry.aliases() == {"champion": "spare", "previous": "next"}
 
 
-def test_pruning_leaves_what_an_alias_names_and_the_newest_of_the_rest(several: Path, tmp_path: Path) -> None:
+def test_pruning_leaves_what_an_alias_names(several: Path, tmp_path: Path) -> None:
     registry = Registry(variants.linked(several, tmp_path / "store"))
     assert registry.unnamed() == ["oldest", "older", "spare"]
-    assert registry.unnamed(keep=2) == ["oldest"]
-    assert registry.unnamed(keep=9) == []
-    registry.prune(registry.unnamed(keep=1))
+    registry.prune(["oldest", "older"])
     assert registry.versions() == ["base", "next", "now", "spare"]
     for name in ("now", "champion", "previous", "next"):
         with pytest.raises(ArtefactError, match="is not removed"):
@@ -167,11 +166,11 @@ def test_pruning_leaves_what_an_alias_names_and_the_newest_of_the_rest(several: 
     assert visible(registry.root) == {"aliases.json", "base", "next", "now", "spare"}
 
 
-def test_a_version_that_cannot_be_read_is_pruned_first(several: Path, tmp_path: Path) -> None:
+def test_a_version_that_cannot_be_read_counts_as_the_oldest(several: Path, tmp_path: Path) -> None:
     registry = Registry(variants.linked(several, tmp_path / "store"))
     (registry.root / "spare" / manifest.MANIFEST).unlink()
     (registry.root / "spare" / manifest.MANIFEST).write_text("{")
-    assert registry.unnamed(keep=1) == ["spare", "oldest"]
+    assert registry.unnamed() == ["spare", "oldest", "older"]
 
 
 def test_pruning_leaves_a_version_that_is_being_published(several: Path, tmp_path: Path) -> None:
@@ -195,10 +194,15 @@ def test_of_two_publications_of_one_name_the_second_is_refused(several: Path, tm
     assert registry.verify("new").version == "new"
 
 
-@pytest.mark.parametrize("name", ["champion", "candidate", "previous", "../x", ".x", ""])
-def test_a_version_cannot_have_the_name_of_an_alias_or_none(several: Path, name: str) -> None:
+TAKEN = ["champion", "candidate", "previous", "verdicts", "manifest", "aliases.json", "../x", ".x", ""]
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_version_cannot_have_the_name_of_an_alias_or_of_the_stores_own_files_or_none(
+    tmp_path: Path, name: str
+) -> None:
     with pytest.raises(ArtefactError, match="is no name for a version"):
-        Registry(several).ensure_new(name)
+        Registry(tmp_path).ensure_new(name)
 
 
 def test_a_folder_that_holds_another_version_than_its_name_says_is_not_promoted(several: Path, tmp_path: Path) -> None:
@@ -221,6 +225,46 @@ def test_who_changes_the_aliases_at_the_same_time_loses_nothing(several: Path, t
         promoting.result()
     assert not lost
     assert Registry(store).aliases() == {"champion": "base", "previous": "now", "candidate": "older"}
+
+
+def test_what_was_held_against_another_champion_changes_nothing(several: Path, tmp_path: Path) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    before = (registry.root / "aliases.json").stat().st_ino
+    why = "^base, which spare was held against, is no longer the champion$"
+    for name_it in (registry.promote, registry.nominate):
+        with pytest.raises(ArtefactError, match=why):
+            name_it("spare", over="base")
+    assert (registry.root / "aliases.json").stat().st_ino == before
+    registry.nominate("spare", over="now")
+    assert registry.aliases() == {"champion": "now", "previous": "base", "candidate": "spare"}
+    registry.promote("candidate", over="now")
+    assert registry.aliases() == {"champion": "spare", "previous": "now"}
+    registry.promote("spare", over="now")  # as one does who was cut off, and knows not whether it was done
+    assert registry.aliases() == {"champion": "spare", "previous": "now"}
+    with pytest.raises(ArtefactError, match="is no longer the champion"):
+        registry.nominate("older", over="now")
+
+
+def test_of_two_that_follow_the_same_champion_at_the_same_time_one_does(several: Path, tmp_path: Path) -> None:
+    store = variants.linked(several, tmp_path / "store")
+
+    def promoted(version: str) -> bool:
+        together.wait()
+        try:
+            Registry(store).promote(version, over="now")
+        except ArtefactError as error:
+            assert str(error) == f"now, which {version} was held against, is no longer the champion"
+            return False
+        return True
+
+    together = Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(30):
+            Registry(store).promote("now")
+            followed = dict(zip(("spare", "older"), pool.map(promoted, ("spare", "older")), strict=True))
+            assert sorted(followed.values()) == [False, True]
+            found = Registry(store).aliases()
+            assert followed[found["champion"]] and found["previous"] == "now"
 
 
 AFTER = {

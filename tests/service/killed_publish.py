@@ -22,7 +22,7 @@ def main(name: str, step: int) -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    with retrain.locked(settings.retrain_folder) as handle:
+    with retrain.locked(settings.store) as handle:
         sys.addaudithook(hook)
         retrain.drive(settings, retrain.read(settings.retrain_folder, name), handle, print)
 

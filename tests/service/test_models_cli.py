@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from labels import dataset, splits, taxonomy
-from models import manifest
+from models import manifest, verdict
 from models.registry import Registry
+from models.verdict import Rule, Verdict
 from service import drift
+from service.retrain import Plan, Run, State
 from tests.models import variants
 
 COMMAND = Path(sys.executable).with_name("candour")
@@ -33,9 +36,31 @@ def store(several: Path, tmp_path: Path) -> Path:
 
 def models(store: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [COMMAND, "models", *arguments], env=os.environ | {"CANDOUR_STORE": str(store)}, input=stdin,
-        capture_output=True, text=True, check=False,
+        [COMMAND, "models", *arguments], input=stdin, capture_output=True, text=True, check=False,
+        env=os.environ | {"CANDOUR_STORE": str(store), "CANDOUR_RETRAIN_FOLDER": str(store.with_name("runs"))},
     )  # fmt: skip
+
+
+def judge(store: Path, version: str, champion: str, passed: bool = True) -> None:
+    """Keep a verdict on a version that was held against a champion."""
+    speed = Rule(name="speed", passed=True, detail="0.98 times the champion's time")
+    floor = Rule(name="floors/test", passed=passed, detail="f1/theme/education 0.41" if not passed else "none is below")
+    said = Verdict(
+        candidate=version, champion=champion, created=datetime.now(UTC), passed=passed, rules=(speed, floor),
+        comparisons=(), new={}, best={},
+    )  # fmt: skip
+    verdict.keep(store, said)
+
+
+def begin(store: Path, version: str, state: State = State.RUNNING) -> Path:
+    """Write the run of a retraining that makes a version: where it is written."""
+    now = datetime.now(UTC)
+    run = Run(id=version, plan=Plan(), data={}, champion="one", created=now, state=state)
+    folder = store.with_name("runs") / version
+    folder.mkdir(parents=True)
+    ended = run.model_copy(update={"finished": None if state is State.RUNNING else now})
+    (folder / "run.json").write_text(ended.model_dump_json())
+    return folder / "run.json"
 
 
 def test_what_no_model_has_learned_from_is_kept_beside_a_model(store: Path, tmp_path: Path) -> None:
@@ -107,7 +132,8 @@ def test_diff_shows_what_differs_and_counts_the_rest(store: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
     assert rows["theme/thresholds/threshold"] == ["0.9900", "0.2500", "-0.7400"]
-    assert rows["seed"] == ["1", "7", "+6"] and rows["parent"] == ["base"]
+    assert rows["seed"] == ["1", "7", "+6"]
+    assert rows["parent"] == [name for name in (lineage["parent"], "base") if name]
     assert rows["data_counts/train"] == ["13967", "14000", "+33"] and rows["data_counts/dev"] == ["2054"]
     assert "theme/thresholds/bias" not in rows and "test/macro_f1/theme" not in rows
     assert rows["metrics:"][0] == "0" and rows["calibration:"][0] == "8"
@@ -121,6 +147,63 @@ def test_promote_and_roll_back(store: Path) -> None:
     done = models(store, "rollback")
     assert done.returncode == 0 and "the champion is one; before it: two" in done.stderr
     assert Registry(store).aliases() == {"champion": "one", "previous": "two"}
+
+
+def test_what_passed_against_the_champion_is_promoted_without_a_word(store: Path) -> None:
+    judge(store, "two", "one")
+    Registry(store).nominate("two")
+    done = models(store, "promote", "candidate")
+    assert done.returncode == 0 and "the champion is two" in done.stderr and "held against" not in done.stderr
+
+
+def test_what_no_gate_has_seen_is_promoted_with_a_warning(store: Path) -> None:
+    done = models(store, "promote", "two")
+    assert done.returncode == 0 and "the champion is two" in done.stderr
+    assert "two was held against nothing: `python -m training.verdict two`" in done.stderr
+
+
+def test_what_the_gate_refused_is_not_promoted_and_the_rules_are_named(store: Path) -> None:
+    judge(store, "two", "one", passed=False)
+    before = Registry(store).aliases()
+    done = models(store, "promote", "two")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the gate refused two (floors/test: f1/theme/education 0.41)" in done.stderr and "speed" not in done.stderr
+    assert Registry(store).aliases() == before
+    assert models(store, "promote", "two", "--anyway").returncode == 0
+    assert Registry(store).aliases() == {"champion": "two", "previous": "one"}
+
+
+def test_what_was_held_against_another_champion_is_not_promoted(store: Path) -> None:
+    judge(store, "two", "base")
+    before = Registry(store).aliases()
+    done = models(store, "promote", "two")
+    assert done.returncode == 1 and "two was held against base, and the champion is one" in done.stderr
+    assert Registry(store).aliases() == before
+    assert models(store, "promote", "two", "--anyway").returncode == 0
+    assert Registry(store).aliases() == {"champion": "two", "previous": "one"}
+
+
+def test_a_verdict_that_cannot_be_read_is_no_leave_to_promote(store: Path) -> None:
+    judge(store, "two", "one")
+    (store / "verdicts" / "two.json").write_text("{")
+    done = models(store, "promote", "two")
+    assert done.returncode == 1 and "holds no verdict" in done.stderr and "Traceback" not in done.stderr
+    assert models(store, "promote", "two", "--anyway").returncode == 0
+
+
+def test_the_champion_and_the_one_before_it_are_promoted_as_rollback_does_whatever_was_said_of_them(
+    store: Path,
+) -> None:
+    judge(store, "one", "base")
+    judge(store, "base", "three", passed=False)
+    for name, aliases in (
+        ("champion", {"champion": "one", "previous": "base"}),
+        ("base", {"champion": "base", "previous": "one"}),
+        ("previous", {"champion": "one", "previous": "base"}),
+    ):
+        done = models(store, "promote", name)
+        assert done.returncode == 0 and "held against" not in done.stderr
+        assert Registry(store).aliases() == aliases
 
 
 def test_what_no_server_could_serve_is_not_promoted(store: Path) -> None:
@@ -179,6 +262,44 @@ def test_prune_asks_first_and_keeps_the_newest(store: Path) -> None:
     assert "removed 2" in done.stderr
     assert Registry(store).versions() == ["base", "one"]
     assert models(store, "prune").returncode == 0  # there is nothing to ask
+
+
+def test_prune_keeps_the_newest_of_those_that_may_go(store: Path) -> None:
+    for version, day in (("older", 2), ("oldest", 1)):
+        variants.publish(store, version, created=f"2020-01-0{day}T00:00:00Z")
+    judge(store, "two", "one", passed=False)
+    done = models(store, "prune", "--yes", "--keep", "2")
+    assert done.returncode == 0 and done.stdout.splitlines() == ["oldest"]
+    assert Registry(store).versions() == ["base", "older", "one", "three", "two"]
+
+
+def test_prune_leaves_the_model_of_a_retraining_that_has_not_ended(store: Path) -> None:
+    run = begin(store, "two")
+    begin(store, "three", State.FAILED)
+    done = models(store, "prune", "--yes", "--refused")
+    assert done.returncode == 0 and done.stdout.splitlines() == ["three"]
+    run.write_text("{")
+    begin(store, "nobodys").write_text("{")
+    variants.publish(store, "four")
+    done = models(store, "prune", "--yes", "--refused")
+    assert done.returncode == 0 and done.stdout.splitlines() == ["four"] and "two stays: " in done.stderr
+    assert Registry(store).versions() == ["base", "one", "two"]
+    assert "retraining that has not ended stays" in " ".join(models(store, "prune", "--help").stdout.split())
+
+
+def test_prune_leaves_what_the_gate_refused_until_it_is_told_to_take_that_too(store: Path) -> None:
+    judge(store, "two", "one", passed=False)
+    judge(store, "three", "one")
+    done = models(store, "prune", "--yes")
+    assert done.returncode == 0 and done.stdout.splitlines() == ["three"]
+    variants.publish(store, "four")
+    judge(store, "four", "one")
+    (store / "verdicts" / "four.json").write_text("{")
+    done = models(store, "prune", "--yes")
+    assert done.returncode == 0 and not done.stdout and "four stays: " in done.stderr
+    done = models(store, "prune", "--yes", "--refused")
+    assert done.returncode == 0 and sorted(done.stdout.splitlines()) == ["four", "two"]
+    assert Registry(store).versions() == ["base", "one"]
 
 
 def test_the_store_can_be_named(store: Path, tmp_path: Path) -> None:

@@ -22,14 +22,15 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from labels import dataset, splits, taxonomy
+from labels import dataset, references, splits, taxonomy
 from labels.dataset import Example
 from models import classifier, manifest, verdict
 from models.registry import Registry
 from models.verdict import Rule, Verdict
 from service import drift, retrain
-from service.errors import Conflict, InvalidInput, NotFound
+from service.errors import Conflict, InvalidInput, NotFound, RetrainError
 from service.retrain import Name, Plan, Run, State
 from service.settings import Settings
 from tests.models import variants
@@ -193,29 +194,41 @@ def test_a_model_worse_on_purpose_is_refused_though_its_retraining_was_killed_at
             assert process.poll() is None, f"it ended before {name}"
             found = [one for one in retrain.runs(settings.retrain_folder) if one not in before]
             steps = retrain.read(settings.retrain_folder, found[0]).steps if found else ()
-            trained = any((settings.retrain_folder / "checkpoints").glob("*/checkpoint-*/trainer_state.json"))
+            trained = any(settings.retrain_folder.glob("*/checkpoints/*/checkpoint-*/trainer_state.json"))
             return bool(steps) and steps[-1].name is name and (name is not Name.TRAIN or trained)
 
         until(at_work)
+        if name is Name.TRAIN:
+            process.kill()  # the driver alone; the step goes on, and nobody begins beside it
+            process.wait()
+            (run,) = (one for one in retrain.runs(settings.retrain_folder) if one not in before)
+            assert retrain.show(settings, run).state is State.RUNNING
+            second = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=False)
+            assert second.returncode == 1 and "a retraining is at work" in second.stderr
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         (run,) = (one for one in retrain.runs(settings.retrain_folder) if one not in before)
-        until(lambda run=run: retrain.show(settings.retrain_folder, run).state is State.INTERRUPTED)  # type: ignore[misc]
+        until(lambda run=run: retrain.show(settings, run).state is State.INTERRUPTED)  # type: ignore[misc]
         assert Registry(settings.store).aliases() == champion
         Registry(settings.store).verify("champion")
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert "going on with" in done.stderr and "[6/6] publish" in done.stderr and "[3/6]" not in done.stderr
-    shown = retrain.show(settings.retrain_folder, run)
+    shown = retrain.show(settings, run)
     assert shown.state is State.REFUSED and shown.refusals
-    # By the label itself, where so few passages can tell its loss from noise, or by the mean of all themes.
-    named = {"labels/test": THEME, "macro/test": "macro_f1/theme"}
-    assert any(rule.name in named and named[rule.name] in rule.detail for rule in shown.refusals)
+    assert f"f1/theme/{THEME}" in {rule.name: rule.detail for rule in shown.refusals}["marks/test"]
     assert Registry(settings.store).aliases() == champion and run in Registry(settings.store).versions()
     held = verdict.kept(settings.store, run)
     assert held is not None and not held.passed
     log = (settings.retrain_folder / run / "train.log").read_text()
-    assert log.count("published") == 1 and not (settings.retrain_folder / "checkpoints").exists()
+    assert log.count("published") == 1
+    left = {path.name for path in (settings.retrain_folder / run).iterdir()}
+    assert left == {
+        "run.json",
+        retrain.VERDICT,
+        retrain.PAGE,
+        *(f"{name}.log" for name in Name if name is not Name.PUBLISH),
+    }
     status = subprocess.run(
         [*CANDOUR, "retrain", "--status"], env=environment(settings), capture_output=True, text=True, check=False
     )
@@ -231,36 +244,41 @@ def test_one_more_label_needs_no_code(small_store: Path, small_data: Path, tmp_p
             ROOT / package, code / package, ignore=shutil.ignore_patterns("store", "*.jsonl", "__pycache__")
         )
     shutil.copytree(ROOT / "training" / "behaviour", code / "training" / "behaviour", dirs_exist_ok=True)
+    shutil.copy(references.REFERENCES, code / "labels" / "data")
     content = yaml.safe_load(taxonomy.PACKAGED.read_text())
     content["axes"]["theme"]["labels"].append(
         {"name": "voice", "title": "Voice", "definition": "Children are heard.", "not_when": "-", "examples": ["-"]}
     )
     (code / "labels" / "taxonomy.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     rows = [json.loads(line) for line in small_data.read_text().splitlines()]
-    for n, row in enumerate(rows):
-        row["themes"] += ["voice"] if n % 5 == 0 else []
+    for row in rows[::5]:
+        row["themes"] += ["voice"]
+        row["text"] += " Children said what they wanted, and they were heard."
     (code / "labels" / "data" / "written.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     store = Path(shutil.copytree(small_store, tmp_path / "store"))
     own = Settings(store=store, database=f"sqlite:///{tmp_path}/candour.db", retrain_folder=tmp_path / "runs")
     done = subprocess.run(
-        [*CANDOUR, "retrain", "--no-teacher", "--epochs", "1"], env=environment(own, PYTHONPATH=str(code)),
+        [*CANDOUR, "retrain", "--no-teacher", "--epochs", "3"], env=environment(own, PYTHONPATH=str(code)),
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     (name,) = retrain.runs(own.retrain_folder)
-    shown = retrain.show(own.retrain_folder, name)
-    assert shown.state in (State.PASSED, State.REFUSED), done.stderr  # one epoch learns little; it is held to it
+    shown = retrain.show(own, name)
+    assert shown.state in (State.PASSED, State.REFUSED), done.stderr  # of so few passages the old labels may suffer
     found = verdict.kept(store, name)
-    assert found is not None and set(found.new) == {"theme/voice"}
-    assert "labels kept" not in {rule.name for rule in found.refusals}
+    assert found is not None and found.new["theme/voice"] > 0.9 and len(found.new) == 1
+    assert {"labels kept", "new/theme/voice"} <= {rule.name for rule in found.rules if rule.passed}
     assert {d.figure for d in found.comparisons[0].differences} >= {f"f1/{key}" for key in taxonomy.load().keys}
     assert len(manifest.read(store / name).outputs) == 9
-    (said,) = classifier.load(name, store).predict(["Children were asked what they wanted."])
-    assert "theme/voice" in said.scores
+    heard, not_heard = classifier.load(name, store).predict(
+        ["Nobody rang back. Children said what they wanted, and they were heard.", "Nobody rang back."]
+    )
+    assert "voice" in heard.themes and "voice" not in not_heard.themes
     expected = {"champion": "small", "candidate": name} if found.passed else {"champion": "small"}
     assert Registry(store).aliases() == expected
 
 
 VERSION = "20260101-000000-0a0a"
+PACKAGED = {str(path): manifest.sha256(path) for path in (dataset.WRITTEN, dataset.HYDRATED) if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +299,7 @@ def judged(several: Path, folder: Path, passed: bool, promote: bool) -> Settings
         for name in Name
         if name is not Name.PUBLISH
     )
-    run = Run(id=VERSION, plan=Plan(promote=promote), data=[], champion="base", created=now, steps=steps)
+    run = Run(id=VERSION, plan=Plan(promote=promote), data=PACKAGED, champion="base", created=now, steps=steps)
     path = settings.retrain_folder / VERSION
     path.mkdir(parents=True)
     (path / "run.json").write_text(run.model_dump_json())
@@ -290,7 +308,7 @@ def judged(several: Path, folder: Path, passed: bool, promote: bool) -> Settings
 
 
 def driven(settings: Settings) -> Run:
-    with retrain.locked(settings.retrain_folder) as handle:
+    with retrain.locked(settings.store) as handle:
         return retrain.drive(settings, retrain.read(settings.retrain_folder, VERSION), handle, print)
 
 
@@ -321,45 +339,77 @@ def test_what_passes_is_the_candidate_and_what_is_refused_is_not(several: Path, 
     refused = judged(several, tmp_path / "refused", passed=False, promote=True)
     assert driven(refused).state is State.REFUSED
     assert Registry(refused.store).aliases() == {"champion": "base"}
-    assert VERSION in Registry(refused.store).versions() and not verdict.kept(refused.store, VERSION).passed  # type: ignore[union-attr]
+    assert VERSION in Registry(refused.store).versions()
 
 
-def test_it_is_not_promoted_over_a_champion_that_it_was_not_held_against(several: Path, tmp_path: Path) -> None:
-    settings = judged(several, tmp_path, passed=True, promote=True)
+@pytest.mark.parametrize("promote", [True, False])
+def test_it_is_named_for_no_champion_that_it_was_not_held_against(several: Path, tmp_path: Path, promote: bool) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=promote)
     Registry(settings.store).promote("other")
     run = driven(settings)
-    assert (
-        run.state is State.FAILED
-        and "is no longer the champion" in retrain.show(settings.retrain_folder, VERSION).log[-1]
-    )
-    assert Registry(settings.store).aliases()["champion"] == "other"
+    assert run.state is State.FAILED and "is no longer the champion" in retrain.show(settings, VERSION).log[-1]
+    assert Registry(settings.store).aliases() == {"champion": "other", "previous": "base"}
 
 
 def test_the_lock_is_of_one_and_does_not_outlive_who_held_it(several: Path, tmp_path: Path) -> None:
     settings = judged(several, tmp_path, passed=True, promote=False)
-    folder = settings.retrain_folder
-    assert retrain.show(folder, VERSION).state is State.INTERRUPTED
+    assert retrain.show(settings, VERSION).state is State.INTERRUPTED
     holder = subprocess.Popen(
         [sys.executable, "-c", f"from pathlib import Path; from service import retrain; import time\n"
-         f"with retrain.locked(Path({str(folder)!r})): print('held', flush=True); time.sleep(600)"],
+         f"with retrain.locked(Path({str(settings.store)!r})): print('held', flush=True); time.sleep(600)"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     with holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        assert retrain.show(folder, VERSION).state is State.RUNNING
-        with pytest.raises(Conflict, match=VERSION), retrain.locked(folder):
+        assert retrain.show(settings, VERSION).state is State.RUNNING
+        with pytest.raises(Conflict, match="at work"), retrain.locked(settings.store):
             pass
         holder.kill()
     assert driven(settings).state is State.PASSED
 
 
-def test_a_run_of_another_plan_is_given_up_and_the_same_goes_on(several: Path, tmp_path: Path) -> None:
+def test_a_run_of_another_plan_data_or_champion_is_given_up_and_the_same_goes_on(several: Path, tmp_path: Path) -> None:
     settings = judged(several, tmp_path, passed=True, promote=False)
     folder = settings.retrain_folder
     assert retrain.begun(settings, Plan(), []).id == VERSION
-    other = retrain.begun(settings, Plan(epochs=1), [])
-    assert other.id != VERSION and retrain.read(folder, VERSION).state is State.FAILED
-    assert retrain.begun(settings, Plan(epochs=1), []) == other
+    run = retrain.begun(settings, Plan(epochs=1), [])
+    assert run.id != VERSION and retrain.read(folder, VERSION).state is State.FAILED
+    assert retrain.begun(settings, Plan(epochs=1), []) == run
+    data = tmp_path / "data.jsonl"
+    for content in ("{}", "{} "):
+        data.write_text(content)
+        new = retrain.begun(settings, Plan(epochs=1), [data])
+        assert new.id != run.id and retrain.read(folder, run.id).state is State.FAILED
+        run = new
+    Registry(settings.store).promote("other")
+    assert retrain.begun(settings, Plan(epochs=1), [data]).champion == "other"
+
+
+def test_a_run_that_another_candour_wrote_stops_nobody(several: Path, tmp_path: Path) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=False)
+    (settings.retrain_folder / VERSION / "run.json").write_text('{"id": "x", "state": "unheard of"}')
+    with pytest.raises(RetrainError, match="holds no run"):
+        retrain.show(settings, VERSION)
+    assert retrain.begun(settings, Plan(), []).id != VERSION
+
+
+def test_what_a_run_was_given_is_gone_when_it_has_ended(several: Path, tmp_path: Path) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=False)
+    folder = settings.retrain_folder / VERSION
+    for name in (retrain.CORRECTIONS, retrain.DATA):
+        (folder / name).write_text("a passage\n")
+    assert driven(settings).state is State.PASSED
+    assert {path.name for path in folder.iterdir()} == {"run.json", retrain.VERDICT}
+
+
+def test_settings_reach_every_step_as_they_are(tmp_path: Path) -> None:
+    """One that is not set is none there, too."""
+    for settings in (Settings(), Settings(reports=tmp_path, retrain_data=(tmp_path,), max_pages=7)):
+        found = subprocess.run(
+            [sys.executable, "-c", "from service.settings import Settings; print(Settings().model_dump_json())"],
+            cwd=ROOT, env=retrain.environment(settings), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert Settings.model_validate_json(found.stdout) == settings
 
 
 def test_what_cannot_be_retrained_or_shown_says_why(several: Path, tmp_path: Path) -> None:
@@ -368,4 +418,10 @@ def test_what_cannot_be_retrained_or_shown_says_why(several: Path, tmp_path: Pat
         retrain.begun(settings, Plan(), [tmp_path / "none.jsonl"])
     for name in ("none", "../runs", "x\0y"):
         with pytest.raises(NotFound):
-            retrain.show(settings.retrain_folder, name)
+            retrain.show(settings, name)
+    with pytest.raises(RetrainError, match="nothing to hold a model against"):
+        retrain.begun(Settings(store=tmp_path, retrain_folder=tmp_path / "runs"), Plan(), [])
+    with pytest.raises(RetrainError, match="cannot be opened"), retrain.locked(tmp_path / "none"):
+        pass
+    with pytest.raises(ValidationError):
+        Plan.model_validate({"promot": True})

@@ -215,6 +215,9 @@ def test_a_better_model_passes_and_the_worse_one_after_it_is_refused(
     worse = verdict.read(pages[0])
     assert worse is not None and not worse.passed and result.exit_code == judging.REFUSED
     assert {"labels/test", "macro/test", "marks/test"} <= {rule.name for rule in worse.refusals}
+    held = verdict.kept(store, "small")
+    assert held is not None and held.refusals == worse.refusals and not held.flips
+    shutil.rmtree(store / verdict.KEPT)
     assert {flip.passage: flip.mended for flip in worse.flips} == {f.passage: f.broken for f in better.flips}
     assert ">refused</span>" in pages[1].read_text()
 

@@ -21,11 +21,15 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from anyio.to_thread import current_default_thread_limiter
+from fastapi.testclient import TestClient
+from starlette.concurrency import run_in_threadpool
 
 from models import classifier, manifest
 from models.classifier import Classifier
 from models.registry import Registry
 from service import analysis
+from service.api.app import create_app
 from service.report import Classification
 from service.settings import Settings
 from tests.models import variants
@@ -116,6 +120,25 @@ def test_a_server_of_one_version_stays_with_it(settings: Settings, store: Path) 
             Registry(store).promote(version)
             until(lambda version=version: ready(url)["model"] == version)  # type: ignore[misc]
         assert ready(other) == {"status": "ready", "model": "strict"}
+
+
+def test_a_swap_waits_for_no_thread_that_requests_share(settings: Settings, store: Path) -> None:
+    app, release = create_app(settings), threading.Event()
+    with TestClient(app) as client, ThreadPoolExecutor(1) as pool:
+        assert client.portal
+        shared = client.portal.call(current_default_thread_limiter)
+        try:
+            for _ in range(int(shared.total_tokens)):
+                client.portal.start_task_soon(run_in_threadpool, release.wait)
+            until(lambda: shared.borrowed_tokens == shared.total_tokens)
+            waiting = pool.submit(client.get, "/readyz")
+            for version in ("lenient", "base"):
+                Registry(store).promote(version)
+                until(lambda version=version: app.state.classifier.version == version)  # type: ignore[misc]
+            assert shared.borrowed_tokens == shared.total_tokens and not waiting.done()
+        finally:
+            release.set()
+        assert waiting.result().status_code == 200
 
 
 def damaged(store: Path) -> None:
