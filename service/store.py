@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import secrets
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ from service.corrections import (
     present,
     verdict,
 )  # fmt: skip
-from service.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreError
+from service.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreError, TimedOut
 from service.keys import Key, Scope
 from service.report import (
     DocumentSummary,
@@ -101,6 +102,8 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+# Of SQLite's virtual machine, between two looks at the clock.
+_STEPS = 10_000
 # Any number, as long as nothing else in the same PostgreSQL database takes it: held while the schema is made.
 _UPGRADE_LOCK = 5_238_417_902
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -399,9 +402,14 @@ class Store:
     where the database cannot be reached or refuses: locked too long, read-only, full.
     """
 
-    def __init__(self, url: str) -> None:
-        """url: sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME. Opens nothing yet. Raises StoreError."""
+    def __init__(self, url: str, seconds: float | None = None) -> None:
+        """url: sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME. Opens nothing yet. Raises StoreError.
+
+        seconds: the longest that what only reads may take. Every method that reads raises TimedOut beyond it.
+        """
         self._reads, self._writes = _engines(url)
+        if seconds is not None:
+            _limit(self._reads, seconds)
 
     def upgrade(self) -> None:
         """Make the schema, or bring it up to this candour's. Of several processes that start at once, one does it."""
@@ -923,6 +931,21 @@ def _prepare(engine: Engine, begin: str) -> None:
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
 
 
+def _limit(engine: Engine, seconds: float) -> None:
+    """Let an engine's transactions (on PostgreSQL, each of their statements) end after so many seconds."""
+
+    def begun(connection: Connection) -> None:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, round(1000 * seconds))}")
+        else:
+            last = time.monotonic() + seconds
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.set_progress_handler(lambda: time.monotonic() > last, _STEPS)
+
+    event.listen(engine, "begin", begun)
+
+
 @contextmanager
 def _transaction(engine: Engine) -> Iterator[Session]:
     """A transaction, undone where the block fails. All that the database refuses becomes StoreError here."""
@@ -930,8 +953,15 @@ def _transaction(engine: Engine) -> Iterator[Session]:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
     except (SQLAlchemyError, CommandError) as error:
+        if _was_stopped(getattr(error, "orig", None)):
+            raise TimedOut("finding this in the store took too long: ask for less") from error
         reason = str(getattr(error, "orig", None) or error.args[0]).partition("\n")[0]
         raise StoreError(f"the store of documents cannot be used: {reason}") from error
+
+
+def _was_stopped(error: object) -> bool:
+    """Whether this is what SQLite or PostgreSQL says of a statement that _limit ended."""
+    return getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT" or getattr(error, "sqlstate", None) == "57014"
 
 
 def _insert(session: Session, row: type[Base]) -> sqlite.Insert | postgresql.Insert:

@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = app.state
         loaded = swap.warmed(chosen, chosen.model)
-        store, scheduler = Store(chosen.database), Scheduler(chosen.threads)
+        store, scheduler = Store(chosen.database, chosen.max_seconds), Scheduler(chosen.threads)
         limits = Limits(chosen.max_parse_seconds, chosen.max_parse_memory, chosen.max_pages)
         with Parsers(chosen.threads or os.cpu_count() or 1, limits) as parsers:
             await run_in_threadpool(store.upgrade)

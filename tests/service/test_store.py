@@ -22,7 +22,7 @@ from sqlalchemy import URL, Executable, Row, create_engine, event, make_url, sel
 from labels import taxonomy
 from models.classifier import Classifier
 from service import analysis, report
-from service.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreError
+from service.errors import Conflict, InvalidInput, KeyReused, NotFound, StoreError, TimedOut
 from service.keys import Scope
 from service.report import Metadata, ScoredDocument, ScoredPassage, Scores
 from service.store import DocumentFilter, DocumentRow, DocumentSummary, KeyRow, Once, OnceRow, PassageFilter, Store
@@ -69,6 +69,22 @@ def document(
         summary=report.summarise(held),
         **known,
     )
+
+
+def test_a_search_that_takes_too_long_is_ended_and_the_store_goes_on(store: Store, database_url: str) -> None:
+    one = passage()
+    many = [one.model_copy(update={"text": f"{PLAIN} It has a shelf of {n} books."}) for n in range(3000)]
+    store.put(document("many", *many))
+    words = PassageFilter(text="the panel meets in the old library it has a shelf of books and no chairs")
+    impatient = Store(database_url, seconds=0.001)
+    try:
+        with pytest.raises(TimedOut, match="took too long"):
+            impatient.passages(words, None, 10)
+        with pytest.raises(NotFound):
+            impatient.passage("none-0")
+    finally:
+        impatient.close()
+    assert not store.passages(words, None, 10).items
 
 
 def every_passage(store: Store, limit: int = 100, **where: Any) -> list[str]:
