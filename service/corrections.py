@@ -192,10 +192,11 @@ def pull(corrected: Iterable[Corrected], taxonomy: Taxonomy, beside: Sequence[Pa
     """One example for each text whose people agree, through the checks of all labelled data.
 
     corrected: all versions. beside: files of the labelled passages that they join. An example takes the place of the
-    rows of these files that have its text, in their document and so in their split; where one of them is a test row, it
-    is refused. Any other joins what its document is about: the council, by the name that splits.json or these files
-    have for it, else by its place_name, so that its split follows from that alone; without a council, what most of the
-    document's passages are known from. Raises DatasetError for rows of these files that are none.
+    rows of these files that have its text, in their document and so in their split. One whose text is a test passage,
+    of these files or of the packaged ones, is refused. Any other joins what its document is about: the council, by the
+    name that splits.json or these files have for it, else by its place_name, so that its split follows from that alone;
+    without a council, what most of the document's passages are known from. Raises DatasetError for rows of these files
+    that are none.
     """
     known = rows([*beside, *(path for path in check.packaged() if path not in beside)], taxonomy)
     files = {str(path) for path in beside}
@@ -213,7 +214,7 @@ def pull(corrected: Iterable[Corrected], taxonomy: Taxonomy, beside: Sequence[Pa
             disputed.append(now)
             continue
         first, same = versions[0], held.get(sha256, [])
-        frozen = next((row for row in same if splits.split_of(row.group) == "test"), None)
+        frozen = next((row for row in passages.get(sha256, []) if splits.split_of(row.group) == "test"), None)
         if frozen:
             detail = f"the same passage as {frozen.place} ({frozen.id}), which is of the test split and never changed"
             fault = Finding("error", "frozen", frozen.path, frozen.line, detail)

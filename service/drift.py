@@ -78,7 +78,7 @@ class Reference(Result):
                 f"{document.path or 'a document'} was labelled by {document.model}, the reference by {self.model}: "
                 "what differs may be the model"
             )
-        space = np.array(self.centre), np.array(self.directions)
+        space = np.array(self.centre), np.array(self.directions).reshape(-1, len(self.centre))
         return _profile(
             document, self.figures, _Surprise(self.words, {}), _placed(_embedded(document, classifier), space)
         )
@@ -236,7 +236,7 @@ def read(path: Path) -> Reference:
     try:
         return Reference.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise InvalidInput(f"there is no reference {path}: `candour drift --make-reference` makes one") from None
+        raise InvalidInput(f"there is no reference {path}: `candour models reference` makes one") from None
     except ValidationError as error:
         raise InvalidInput(f"{path} is no reference of `candour drift --make-reference`") from error
 

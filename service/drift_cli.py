@@ -76,6 +76,7 @@ def drift(
     with ExitStack() as stack:
         kept = stack.enter_context(opened(settings.database)) if store else None
         documents = _stored(kept, first) if kept else _read(paths or [], first)
+        stack.enter_context(log.status("documents are looked at"))
         if make_reference:
             labelled = list(documents)
             made = drifting.reference(labelled, _model(settings, labelled[0].model if labelled else settings.model))

@@ -6,12 +6,14 @@ A model is surer of what it has learned from than of what is new.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
 from labels import dataset, references, splits, taxonomy
 from models.classifier import Classifier
 from service import analysis
+from service.errors import NoText
 from service.report import ScoredDocument
 
 
@@ -19,7 +21,8 @@ def documents(classifier: Classifier, data: Sequence[Path], reports: Path | None
     """Documents of dev and test, labelled anew: those of labelled data, and whole public reports where they are.
 
     data: files of labelled passages, every passage of a document in one of them; what they have of the public reports
-    is a selection, and left out. reports: their folder. Raises DatasetError, OSError, and DocumentError.
+    is a selection, and left out. reports: their folder. A document that holds nothing to score is left out, too. Raises
+    DatasetError and OSError.
     """
     labelling = taxonomy.load()
     public = {reference.file: reference for reference in references.read(references.REFERENCES, labelling)}
@@ -28,8 +31,9 @@ def documents(classifier: Classifier, data: Sequence[Path], reports: Path | None
     for document, found in groupby(sorted(examples, key=lambda e: e.document), lambda e: e.document):
         passages = list(found)
         text = "\n\n".join(e.text for e in passages)
-        scored = analysis.analyse(text.encode(), classifier, f"{document}.txt")
-        yield scored.model_copy(update={"kind": passages[0].kind, "council": passages[0].authority or None})
+        with suppress(NoText):
+            scored = analysis.analyse(text.encode(), classifier, f"{document}.txt")
+            yield scored.model_copy(update={"kind": passages[0].kind, "council": passages[0].authority or None})
     if reports is None:
         return
     for file, reference in sorted(public.items()):

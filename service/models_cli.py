@@ -134,9 +134,15 @@ def prune(
 ) -> None:
     """Remove the versions that no alias names, the oldest first, and what was left by runs that were cut off.
 
-    The version of a retraining that has not ended stays, and without --refused those that the gate refused stay, too.
+    Not while a retraining is at work. The version of one that was cut off stays where its run is in
+    CANDOUR_RETRAIN_FOLDER, and without --refused those that the gate refused stay, too.
     """
     registry = _registry(store)
+    with retrain.locked(registry.root):
+        _prune(registry, keep, refused, yes)
+
+
+def _prune(registry: Registry, keep: int, refused: bool, yes: bool) -> None:
     versions = [version for version in registry.unnamed() if not _stays(registry, version, refused)]
     versions = versions[: max(0, len(versions) - keep)]
     for version in versions:
@@ -268,4 +274,7 @@ def _change(before: Any, after: Any) -> str:
 def _print(table: Table) -> None:
     for column in table.columns:
         column.overflow = "fold"  # a digest that is cut is none
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # a table in a file is not cut to a screen that is not there
+    console.print(table)

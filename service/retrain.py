@@ -95,6 +95,7 @@ class Run(Result):
     id: str
     plan: Plan
     data: dict[str, str] = Field(description="Files of labelled passages, and the sha256 of each.")
+    store: str = Field(description="The folder of the model store.")
     champion: str = Field(description="The model that it is held against.")
     created: datetime
     finished: datetime | None = None
@@ -138,23 +139,28 @@ def begun(settings: Settings, plan: Plan, data: list[Path]) -> Run:
     files = [path.resolve() for path in data or settings.retrain_data or packaged]
     if missing := [str(file) for file in files if not file.is_file()]:
         raise InvalidInput(f"there is no file {', '.join(missing)}")
-    digests = {str(file): manifest.sha256(file) for file in files}
+    folder, store = settings.retrain_folder, str(settings.store.resolve())
+    try:
+        digests = {str(file): manifest.sha256(file) for file in files}
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RetrainError(f"{error.filename} cannot be used: {error.strerror}") from error
     try:
         champion = Registry(settings.store).resolve(CHAMPION).name
     except ArtefactError as error:
         raise RetrainError(f"there is nothing to hold a model against: {error}") from error
-    folder = settings.retrain_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in runs(folder)[-1:]:
+    for name in runs(folder):
         with suppress(RetrainError):  # a run.json that another candour wrote
             last = read(folder, name)
-            if last.finished is None:
+            if last.finished is None and last.store == store:
                 if (last.plan, last.data, last.champion) == (plan, digests, champion):
                     return last
                 _ended(folder, last, State.FAILED)
     now = datetime.now(UTC)  # to the microsecond, so that ids are in order
     created = now.replace(microsecond=0)
-    run = Run(id=f"{now:%Y%m%d-%H%M%S-%f}", plan=plan, data=digests, champion=champion, created=created)
+    run = Run(
+        id=f"{now:%Y%m%d-%H%M%S-%f}", plan=plan, data=digests, store=store, champion=champion, created=created
+    )  # fmt: skip
     (folder / run.id).mkdir()
     _write(folder, run)
     return run
@@ -166,7 +172,7 @@ def show(settings: Settings, name: str) -> Retraining:
     run = read(folder, name)
     state = run.state
     if state is State.RUNNING:
-        with _lock_file(settings.store) as handle:
+        with _lock_file(Path(run.store)) as handle:
             if _is_taken(handle, fcntl.LOCK_SH):
                 run = read(folder, name)  # it may have ended since it was read
                 state = run.state if run.finished else State.INTERRUPTED
@@ -203,6 +209,8 @@ def drive(settings: Settings, run: Run, handle: int, tell: Callable[[str], objec
         step = Step(name=name, command=_command(settings, run, name), started=_now())
         run = _write(folder, run.model_copy(update={"steps": (*before, step)}))
         status = _do(settings, run, step, handle, tell)
+        if status < 0:
+            raise RetrainError(f"{name} was ended by signal {-status}: the same command goes on from there")
         step = step.model_copy(update={"finished": _now(), "status": status})
         run = run.model_copy(update={"steps": (*before, step)})
         if state := _end(settings, run, name, status):
@@ -231,9 +239,6 @@ def _command(settings: Settings, run: Run, name: Name) -> list[str]:
     folder = settings.retrain_folder.resolve() / run.id
     corrections, store = str(folder / CORRECTIONS), str(settings.store.resolve())
     data = str(folder / DATA)
-    packaged = {str(path.resolve()) for path in (dataset.WRITTEN, dataset.HYDRATED)}
-    # The packaged test passages are the gate's default, which knows their floors.
-    own = [] if run.data.keys() <= packaged else list(run.data)
     match name:
         case Name.PULL:
             where = ["-o", corrections, "--merged", data]
@@ -248,10 +253,10 @@ def _command(settings: Settings, run: Run, name: Name) -> list[str]:
         case Name.GATE:
             where = ["--against", run.champion, "--store", store, "--corrections", corrections]
             pages = ["-o", str(folder / PAGE), "-o", str(folder / VERDICT)]
-            return [*_python("training.verdict"), run.id, *_each("--data", own), *where, *pages]
+            return [*_python("training.verdict"), run.id, *_each("--data", run.data), *where, *pages]
         case Name.REFERENCE:
             reports = ["--reports", str(settings.reports.resolve())] if settings.reports else []
-            where = ["--store", store, *_each("--data", own), *reports]
+            where = ["--store", store, *_each("--data", run.data), *reports]
             return [*_python("service.cli"), "models", "reference", run.id, *where]
         case Name.PUBLISH:
             return []
@@ -329,7 +334,7 @@ def _verdict(settings: Settings, run: Run) -> Verdict:
 def _end(settings: Settings, run: Run, name: Name, status: int) -> State | None:
     """What a run becomes by a step: None while there are steps to come."""
     some = name in (Name.PULL, Name.GATE) and status == SOME_FAILED
-    if status and not some:
+    if status and not some and name is not Name.REFERENCE:  # a model without one can be served, and given one later
         return State.FAILED
     if name is not Name.PUBLISH:
         return None

@@ -625,15 +625,14 @@ class Store:
         query = select(CorrectionRow, DocumentRow).join(DocumentRow)
         texts = select(PassageRow.document, PassageRow.fingerprint)
         texts = texts.where(PassageRow.document.in_(select(CorrectionRow.document)))
-        by_document: defaultdict[str, set[str]] = defaultdict(set)
+        by_document: defaultdict[str, list[str]] = defaultdict(list)
         with _transaction(self._reads) as session:
             for name, text in session.execute(texts):
-                by_document[name].add(text)
+                by_document[name].append(text)
+            passages = {name: frozenset(found) for name, found in by_document.items()}
             return [
                 Corrected(
-                    _correction(row),
-                    Metadata.model_validate(document, from_attributes=True),
-                    frozenset(by_document[document.id]),
+                    _correction(row), Metadata.model_validate(document, from_attributes=True), passages[document.id]
                 )
                 for row, document in session.execute(query)
             ]

@@ -7,7 +7,7 @@ figure is over it, and sinks only by --lower with a reason, which the file keeps
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +30,7 @@ from training.evaluate_cli import outcome_of
 FLOORS = Path(__file__).with_name("floors.json")
 # How far below its figure a floor is set: what another seed, or another processor, may cost.
 MARGIN = 0.02
-WRITTEN, ALL = "written", "all"
+WRITTEN, ALL, OTHER = "written", "all", "test"
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -94,11 +94,21 @@ def breaches(report: Report, floors: Mapping[str, float]) -> list[str]:
     ]
 
 
-def held_out(labelling: Taxonomy) -> dict[str, list[Example]]:
-    """The test passages by name of their set: the written ones, and with those of reports where they are hydrated."""
-    files = {WRITTEN: [dataset.WRITTEN]}
-    if dataset.HYDRATED.exists():
-        files[ALL] = [dataset.WRITTEN, dataset.HYDRATED]
+def held_out(labelling: Taxonomy, data: Sequence[Path] | None = None) -> dict[str, list[Example]]:
+    """The test passages by name of their set: the written ones, and with those of reports where they are hydrated.
+
+    data: files of labelled passages instead; the sets of those that are packaged, and one of all if others are among
+    them, the last.
+    """
+    packaged = {path.resolve(): path for path in (dataset.WRITTEN, dataset.HYDRATED) if path.exists()}
+    given = {path.resolve() for path in data or packaged}
+    files: dict[str, list[Path]] = {}
+    if dataset.WRITTEN.resolve() in given:
+        files[WRITTEN] = [dataset.WRITTEN]
+        if dataset.HYDRATED.resolve() in given:
+            files[ALL] = [dataset.WRITTEN, dataset.HYDRATED]
+    if not given <= packaged.keys() or not files:
+        files[OTHER] = list(data or [])
     return {name: splits.divide(dataset.load(paths, labelling))["test"] for name, paths in files.items()}
 
 

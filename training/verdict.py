@@ -43,6 +43,8 @@ REFUSED = 3
 LOSS = 0.02
 # How far below their marks macro-F1, F1 of a label and the share of turns seen may lie: what another seed costs.
 DRIFT = {"macro_f1": 0.01, "f1": 0.05, "turned": 0.10}
+# Of fewer passages with a label, its F1 has no mark: one lucky model would set it for good.
+LEAST_DUE = 50
 # The share of passages to which a label may be given that is due nowhere among them: more than the champion's, and of a
 # label that the champion does not have.
 MORE, MOST = 0.02, 0.10
@@ -139,9 +141,20 @@ def marks_rule(name: str, after: Mapping[str, float], marks: Mapping[str, float]
 
 
 def marks(earlier: Verdict | None, digest: str, before: Mapping[str, float]) -> dict[str, float]:
-    """The best of each figure on the passages of a digest: what the champion's own verdict kept, and its own."""
-    held = earlier.best.get(digest, {}) if earlier else {}
+    """The best of each figure by a digest: what the champion's own verdict kept if it passed, and its own."""
+    held = earlier.best.get(digest, {}) if earlier and earlier.passed else {}
     return {figure: max(held.get(figure, 0.0), value) for figure, value in before.items()}
+
+
+def digest_of(*parts: str) -> str:
+    """What marks are kept by: the passages, and the labels over which macro-F1 is a mean."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def marked(pair: tuple[Outcome, Outcome], found: Sequence[Difference]) -> list[Difference]:
+    """The figures that have marks: F1 of labels with enough passages, and the macros."""
+    due = dict(zip((output.key for output in pair[0].outputs), pair[0].truth.sum(axis=0), strict=True))
+    return [d for d in found if due.get(d.figure.removeprefix("f1/"), LEAST_DUE) >= LEAST_DUE]
 
 
 def bounded(name: str, before: float, after: float, bound: float) -> Rule:
@@ -224,7 +237,7 @@ def turns(before: Classifier, after: Classifier) -> tuple[str, list[Direction], 
     """What must move one, on the labels that both models have: a digest of the cases, and what each model saw."""
     keys = set(shared(before, after))
     cases = [turn for turn in behaviour.turns(taxonomy.load()) if {*turn.on, *turn.off} <= keys]
-    digest = hashlib.sha256("\n".join(case.model_dump_json() for case in cases).encode()).hexdigest()
+    digest = digest_of(*(case.model_dump_json() for case in cases))
     return digest, behaviour.directions(cases, before), behaviour.directions(cases, after)
 
 
@@ -237,7 +250,7 @@ def unseen_rules(before: Outcome | None, after: Outcome) -> list[Rule]:
     rules = []
     for column, output in enumerate(after.outputs):
         due, given = after.truth[:, column].mean(), after.flags[:, column].mean()
-        if before is None and due:
+        if before is None and after.truth[:, column].sum() >= LEAST:
             f1 = 2 * (after.truth[:, column] & after.flags[:, column]).mean() / (due + given)
             everywhere = 2 * due / (1 + due)
             detail = f"F1 {f1:.3f}; given to all passages it would be {everywhere:.3f}"
@@ -273,14 +286,14 @@ def floor_rules(
 
     Where the passages are others than the floors were measured on, a figure may be as low as the champion's.
     """
-    rules = []
+    rules, keys = [], shared(before, after)
     for name in [name for name in sets if name in held.sets]:
         examples, kept = sets[name], held.sets[name]
         floors, others = dict(kept.floors), dataset.digest(examples) != kept.data_sha256
         if others:
-            reached = gate.figures(evaluate.report(outcome_of(before, examples, all_labels(before))))
+            reached = gate.figures(evaluate.report(outcome_of(before, examples, keys)))
             floors = {figure: min(floor, reached.get(figure, 0.0)) for figure, floor in floors.items()}
-        below = gate.breaches(evaluate.report(outcome_of(after, examples, all_labels(after))), floors)
+        below = gate.breaches(evaluate.report(outcome_of(after, examples, keys)), floors)
         detail = "; ".join(below) or "none is below" + " it and the champion's, on other passages" * others
         rules.append(Rule(name=f"floors/{name}", passed=not below, detail=detail))
     return rules or [Rule(name="floors", passed=True, detail="none are kept for these passages")]
@@ -325,7 +338,9 @@ def compare(
         else:
             rules += [labels_rule(name, found), macro_rule(name, found)]
         if name == fullest:
-            held.append((digest, {d.figure: d.before for d in found}, {d.figure: d.after for d in found}))
+            kept = marked(pair, found)
+            key = digest_of(digest, *sorted(d.figure for d in found))
+            held.append((key, {d.figure: d.before for d in kept}, {d.figure: d.after for d in kept}))
             rules += unseen_rules(*pair) + (unseen_rules(None, outcome_of(after, examples, new)) if new else [])
             old_error, new_error = (evaluate.report(outcome).calibration_error for outcome in pair)
             rules.append(bounded("calibration error", old_error, new_error, CALIBRATION_ERROR))
@@ -391,18 +406,16 @@ def main(
     labelling = taxonomy.load()
     root = Registry(store)
     before, after = (classifier.load(root.resolve(name).name, store) for name in (against, candidate))
-    sets: Mapping[str, Sequence[Example]] = (
-        {"test": splits.divide(dataset.load(data, labelling))["test"]} if data else gate.held_out(labelling)
-    )
+    sets = gate.held_out(labelling, data)
     if not all(sets.values()):
         raise DatasetError([RowError("data", 0, "no passage falls into the test split")])
     corrected = splits.divide(dataset.load([corrections], labelling))["test"] if corrections else []
     found = compare(before, after, store, sets, corrected, gate.read())
-    verdicts.keep(store, found)
     for path in output or []:
         text = page(found) if path.suffix.lower() == ".html" else found.model_dump_json(indent=1) + "\n"
         with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
+    verdicts.keep(store, found)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for rule in found.rules:
         console.print(f"{'passed' if rule.passed else 'REFUSED'}  {rule.name}: {rule.detail}", markup=False)

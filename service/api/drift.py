@@ -40,23 +40,29 @@ async def watching(state: State, settings: Settings, metrics: Metrics) -> AsyncI
 
 
 async def _watch(state: State, settings: Settings, metrics: Metrics, stopping: asyncio.Event) -> None:
-    window, version = None, None
+    window = None
     while not stopping.is_set():
-        try:
-            classifier: Classifier = state.classifier
-            if version != classifier.version:
-                window, version = None, classifier.version
-                metrics.drifted(None)
-                reference = await run_in_threadpool(drift.read, drift.beside(settings.store, version))
-                window = _Window(reference, classifier)
-            del classifier  # or it would be held through the next swap
-            if window is not None and (found := await run_in_threadpool(window.look, state.store)):
-                metrics.drifted(found)
-        except Exception as error:
-            log.warning("drift cannot be told", extra={"problem": str(error)})
+        window = await run_in_threadpool(_look, window, state.classifier, state.store, settings, metrics)
         with suppress(TimeoutError):
             async with asyncio.timeout(EVERY):
                 await stopping.wait()
+
+
+def _look(
+    window: _Window | None, classifier: Classifier, store: Store, settings: Settings, metrics: Metrics
+) -> _Window | None:
+    """Hold the last documents against the reference of the model that is served, if there is one by now."""
+    try:
+        if window is None or window.reference.model != classifier.version:
+            window = None
+            metrics.drifted(None)
+            path = drift.beside(settings.store, classifier.version)
+            window = _Window(drift.read(path)) if path.is_file() else None
+        if window is not None and (found := window.look(store, classifier)):
+            metrics.drifted(found)
+    except Exception as error:
+        log.warning("drift cannot be told", extra={"problem": str(error)})
+    return window
 
 
 @dataclass
@@ -64,10 +70,9 @@ class _Window:
     """The profiles of the last documents that the reference's model labelled, by id. No text is kept."""
 
     reference: Reference
-    classifier: Classifier
     profiles: dict[str, Profile] = field(default_factory=dict)
 
-    def look(self, store: Store) -> Drift | None:
+    def look(self, store: Store, classifier: Classifier) -> Drift | None:
         """How they compare; None where they are those of the last look."""
         listed = store.documents(DocumentFilter(), None, DOCUMENTS).items
         last = [document.id for document in listed if document.model == self.reference.model]
@@ -76,6 +81,6 @@ class _Window:
         profiles: dict[str, Profile] = {}
         for id_ in last:
             with suppress(NotFound):  # deleted since
-                profiles[id_] = self.profiles.get(id_) or self.reference.profile(store.get(id_), self.classifier)
+                profiles[id_] = self.profiles.get(id_) or self.reference.profile(store.get(id_), classifier)
         self.profiles = profiles
         return drift.compare(self.reference, list(profiles.values()))

@@ -496,13 +496,16 @@ def test_all_rows_of_a_text_are_superseded_by_one_correction(small_set: list[Any
     ]  # fmt: skip
 
 
-def test_the_frozen_test_passages_are_never_changed(small_set: list[Any]) -> None:
-    test, nothing, _ = small_set
+def test_the_frozen_test_passages_are_never_changed(small_set: list[Any], tmp_path: Path) -> None:
+    test, nothing, train = small_set
     given = [kept(1, test.text, DEFENSIVE), kept(2, nothing.text, NOTHING, content="Elsewhere.")]
     found = pulled(*given)
     assert found.examples == found.superseded == [] and found.merged == small_set
     assert [fault.check for _, fault in found.refused] == ["frozen"] * 2
     assert all("of the test split" in fault.detail for _, fault in found.refused)
+    dataset.write(tmp_path / "own.jsonl", [train])
+    beside = pulled(of(given[0], Metadata(council="Northern Vale")), beside=[tmp_path / "own.jsonl"])
+    assert [fault.check for _, fault in beside.refused] == ["frozen"] and beside.merged == [train]
 
 
 def reference(path: Path, split: str, text: str) -> dict[str, Any]:

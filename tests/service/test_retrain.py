@@ -299,7 +299,15 @@ def judged(several: Path, folder: Path, passed: bool, promote: bool) -> Settings
         for name in Name
         if name is not Name.PUBLISH
     )
-    run = Run(id=VERSION, plan=Plan(promote=promote), data=PACKAGED, champion="base", created=now, steps=steps)
+    run = Run(
+        id=VERSION,
+        plan=Plan(promote=promote),
+        data=PACKAGED,
+        store=str(settings.store),
+        champion="base",
+        created=now,
+        steps=steps,
+    )
     path = settings.retrain_folder / VERSION
     path.mkdir(parents=True)
     (path / "run.json").write_text(run.model_dump_json())
@@ -391,6 +399,42 @@ def test_a_run_that_another_candour_wrote_stops_nobody(several: Path, tmp_path: 
     with pytest.raises(RetrainError, match="holds no run"):
         retrain.show(settings, VERSION)
     assert retrain.begun(settings, Plan(), []).id != VERSION
+
+
+def test_two_stores_may_have_their_runs_in_one_folder(several: Path, tmp_path: Path) -> None:
+    one = judged(several, tmp_path / "one", passed=True, promote=False)
+    other = one.model_copy(update={"store": variants.linked(several, tmp_path / "other")})
+    with retrain.locked(one.store), retrain.locked(other.store):
+        run = retrain.begun(other, Plan(), [])
+        assert run.id != VERSION and retrain.show(other, VERSION).state is State.RUNNING
+    assert retrain.show(other, VERSION).state is State.INTERRUPTED
+    assert retrain.begun(one, Plan(), []).id == VERSION and retrain.begun(other, Plan(), []) == run
+
+
+def test_a_step_that_is_killed_is_done_again(several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=False)
+    run = retrain.read(settings.retrain_folder, VERSION)
+    left = run.model_copy(update={"steps": tuple(step for step in run.steps if step.name is not Name.REFERENCE)})
+    (settings.retrain_folder / VERSION / "run.json").write_text(left.model_dump_json())
+    whole = retrain._command
+    suicide = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    monkeypatch.setattr(retrain, "_command", lambda *_: suicide)
+    with pytest.raises(RetrainError, match="reference was ended by signal 9"):
+        driven(settings)
+    assert retrain.show(settings, VERSION).state is State.INTERRUPTED
+    monkeypatch.setattr(retrain, "_command", whole)
+    assert driven(settings).state is State.PASSED
+    assert drift.read(drift.beside(settings.store, VERSION)).model == VERSION
+
+
+def test_a_model_without_a_reference_of_drift_is_named_all_the_same(several: Path, tmp_path: Path) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=False)
+    run = retrain.read(settings.retrain_folder, VERSION)
+    left = run.model_copy(update={"steps": tuple(step for step in run.steps if step.name is not Name.REFERENCE)})
+    (settings.retrain_folder / VERSION / "run.json").write_text(left.model_dump_json())
+    done = driven(settings.model_copy(update={"reports": tmp_path / "none"}))
+    assert done.state is State.PASSED and [step.status for step in done.steps][-2:] == [1, 0]
+    assert "none" in (settings.retrain_folder / VERSION / "reference.log").read_text()
 
 
 def test_what_a_run_was_given_is_gone_when_it_has_ended(several: Path, tmp_path: Path) -> None:

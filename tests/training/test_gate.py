@@ -7,6 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from labels import dataset, taxonomy
 from training import gate
 from training.evaluate import LabelScores, Report
 from training.gate import Floors, GateError, Set
@@ -67,6 +68,14 @@ def test_a_lowered_floor_keeps_its_reason_and_those_before_it() -> None:
         (0.58, 0.48, "again"),
     ]
     assert Floors.model_validate_json(twice.model_dump_json()) == twice
+
+
+def test_test_passages_are_named_by_the_files_that_they_are_of(small_data: Path) -> None:
+    labelling = taxonomy.load()
+    assert list(gate.held_out(labelling, [dataset.WRITTEN])) == [gate.WRITTEN]
+    assert list(gate.held_out(labelling, [small_data])) == [gate.OTHER]
+    both = gate.held_out(labelling, [small_data, dataset.WRITTEN])
+    assert list(both) == [gate.WRITTEN, gate.OTHER] and len(both[gate.OTHER]) > len(both[gate.WRITTEN])
 
 
 def test_a_file_that_holds_no_floors_says_so(tmp_path: Path) -> None:

@@ -117,6 +117,18 @@ def test_small_losses_do_not_add_up(figure: str) -> None:
     assert steps == 2 and level >= 0.8 - drift and best == {"d": {figure: 0.8}}
 
 
+def test_a_label_with_few_passages_has_no_mark() -> None:
+    both = pair(0.1, 0.1)
+    both[0].truth[:, 1] = both[1].truth[:, 1] = np.arange(400) < judging.LEAST_DUE - 1
+    kept = {d.figure for d in judging.marked(both, judging.differences(*both))}
+    assert kept == {"f1/theme/leadership", "f1/stance/critical", "macro_f1/theme", "macro_f1/stance"}
+
+
+def test_marks_of_a_champion_that_was_refused_are_not_held() -> None:
+    refused = champion({"d": {"macro_f1/theme": 0.9}}).model_copy(update={"passed": False})
+    assert judging.marks(refused, "d", {"macro_f1/theme": 0.83}) == {"macro_f1/theme": 0.83}
+
+
 def test_the_first_champion_sets_a_mark_without_a_verdict_of_its_own() -> None:
     first = judging.marks(None, "d", {"macro_f1/theme": 0.83})
     assert first == {"macro_f1/theme": 0.83}
@@ -264,7 +276,8 @@ def test_a_verdict_is_kept_without_texts_and_remembers_the_best(store: Path, sma
     first = judging.compare(small, small, store, {"test": examples}, examples[:5], Floors())
     assert [c.name for c in first.comparisons] == ["test", judging.CORRECTIONS]
     assert any("5 passages alone" in rule.detail for rule in first.rules)
-    digest = dataset.digest(examples)
+    digest = judging.digest_of(dataset.digest(examples), *sorted(d.figure for d in first.comparisons[0].differences))
+    assert not any(figure.startswith("f1/") for figure in first.best[digest])  # of so few passages none has a mark
     higher = {name: value + 0.2 for name, value in first.best[digest].items()}
     flip = verdict.Flip(set="test", passage="p", text="secret", due=(), before=(), after=(), mended=(), broken=())
     verdict.keep(store, first.model_copy(update={"best": {digest: higher}, "flips": (flip,)}))

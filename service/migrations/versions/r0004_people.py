@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from service.corrections import person
+from labels.passages import normalise
 
 revision: str = "0004"
 down_revision: str | None = "0003"
@@ -29,7 +29,10 @@ def downgrade() -> None:
 def _fill() -> None:
     table = sa.table("corrections", *map(sa.column, ("id", "who", "person")))
     connection = op.get_bind()
-    rows = [{"at": row.id, "whose": person(row.who)} for row in connection.execute(sa.select(table.c.id, table.c.who))]
+    rows = [
+        {"at": row.id, "whose": normalise(row.who).casefold()}
+        for row in connection.execute(sa.select(table.c.id, table.c.who))
+    ]
     if rows:
         fill = sa.update(table).where(table.c.id == sa.bindparam("at")).values(person=sa.bindparam("whose"))
         connection.execute(fill, rows)
