@@ -31,7 +31,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert set(documented) == {f"CANDOUR_{name.upper()}" for name in fields}
     for name, field in fields.items():
         if name != "store":  # a path of this machine
-            assert documented[f"CANDOUR_{name.upper()}"][0] == f"`{field.default}`"
+            default = "none" if field.default is None else f"`{field.default}`"
+            assert documented[f"CANDOUR_{name.upper()}"][0] == default
 
 
 @pytest.fixture(scope="module")

@@ -267,7 +267,7 @@ def test_what_cannot_be_compared_says_why(schools: list[ScoredDocument], tmp_pat
     runner, results = CliRunner(), lines(tmp_path / "schools.jsonl", schools)
     assert runner.invoke(app, []).exit_code == 2 and runner.invoke(app, [results, "--store"]).exit_code == 2
     missing = runner.invoke(app, [results, "--reference", str(tmp_path / "none.json")])
-    assert isinstance(missing.exception, InvalidInput) and "--make-reference` makes one" in str(missing.exception)
+    assert isinstance(missing.exception, InvalidInput) and "`candour models reference`" in str(missing.exception)
     (tmp_path / "other.json").write_text("{}")
     wrong = runner.invoke(app, [results, "--reference", str(tmp_path / "other.json")])
     assert isinstance(wrong.exception, InvalidInput)
