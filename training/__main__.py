@@ -78,10 +78,11 @@ def train(
     taught = distil.load(soft or distil.SOFT) if teacher and (soft or distil.SOFT.is_file()) else None
     others: list[str] = []
     if taught and (passages or dataset.UNLABELLED.is_file()):
-        held_out = [*divided["dev"], *divided["test"]]
-        others = taught.seen(distil.unlabelled(passages or dataset.UNLABELLED, held_out))
+        others = taught.seen(distil.unlabelled(passages or dataset.UNLABELLED, examples))
     if taught:
-        known = len(taught.seen([e.text for e in divided["train"]]))
+        truth = np.array([e.vector(labelling) for e in divided["train"]], dtype=np.float64)
+        said = taught.beside(truth, [e.text for e in divided["train"]], labelling.keys)
+        known = int((~np.isnan(said).all(axis=1)).sum())
         console.print(
             f"taught by {taught.teacher}: {known} of {len(divided['train'])} passages, and {len(others)} more"
         )

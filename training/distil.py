@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,6 +24,8 @@ from models.manifest import ArtefactError
 
 # Kept with the code: whoever has no teacher learns from it all the same.
 SOFT = Path(__file__).with_name("soft.npz")
+# In place of the labels of a passage that the teacher saw without.
+UNLABELLED = -1
 
 
 class SoftLabelsError(ArtefactError):
@@ -33,25 +36,39 @@ class SoftLabelsError(ArtefactError):
 class SoftLabels:
     """Probabilities of a teacher, shape (passages, labels), columns in the order of keys, rows in that of names.
 
-    names: the first eight bytes of each passage's fingerprint. teacher: what the teacher was, in words. scores: its
-    figures on dev and test, by name; test_sha256: of the test passages that those are of.
+    names: the first eight bytes of each passage's fingerprint. learned: of the same shape, the labels that the teacher
+    learned from, 1 or 0; UNLABELLED in the rows of passages that it saw without. teacher: what the teacher was, in
+    words. scores: its figures on dev and test, by name; test_sha256: of the test passages that those are of.
     """
 
     keys: tuple[str, ...]
     names: NDArray[np.uint64]
     probabilities: NDArray[np.float16]
+    learned: NDArray[np.int8]
     teacher: str
     scores: dict[str, float]
     test_sha256: str
 
     def of(self, texts: Sequence[str], keys: tuple[str, ...]) -> NDArray[np.float64]:
         """The teacher's probabilities, shape (texts, labels); NaN for a text that it never saw, or a label it lacks."""
+        return self._of(self.probabilities, texts, keys)
+
+    def beside(self, labels: NDArray[np.float64], texts: Sequence[str], keys: tuple[str, ...]) -> NDArray[np.float64]:
+        """The same, and NaN for a text whose labels, shape (texts, labels), are not those that the teacher learned.
+
+        Who was taught a label that has been corrected since goes on saying it.
+        """
+        learned = self._of(self.learned, texts, keys)
+        corrected = (~np.isnan(learned) & (learned != labels)).any(axis=1)
+        return np.where(corrected[:, None], np.nan, self.of(texts, keys))
+
+    def _of(self, held: NDArray[Any], texts: Sequence[str], keys: tuple[str, ...]) -> NDArray[np.float64]:
         known = [(column, self.keys.index(key)) for column, key in enumerate(keys) if key in self.keys]
         columns, theirs = [column for column, _ in known], [at for _, at in known]
         found = np.full((len(texts), len(keys)), np.nan)
         for row, text in enumerate(texts):
             if (at := self._place.get(name_of(text))) is not None:
-                found[row, columns] = self.probabilities[at, theirs]
+                found[row, columns] = held[at, theirs]
         return found
 
     def seen(self, texts: Sequence[str]) -> list[str]:
@@ -75,6 +92,7 @@ class SoftLabels:
                 keys=np.array(self.keys),
                 names=self.names,
                 probabilities=self.probabilities,
+                learned=self.learned,
                 teacher=np.array(self.teacher),
                 test_sha256=np.array(self.test_sha256),
                 score_names=np.array(list(self.scores)),
@@ -90,6 +108,7 @@ def load(path: Path) -> SoftLabels:
                 keys=tuple(map(str, found["keys"])),
                 names=found["names"],
                 probabilities=found["probabilities"],
+                learned=found["learned"],
                 teacher=str(found["teacher"]),
                 test_sha256=str(found["test_sha256"]),
                 scores=dict(zip(map(str, found["score_names"]), map(float, found["scores"]), strict=True)),
@@ -98,13 +117,14 @@ def load(path: Path) -> SoftLabels:
         raise SoftLabelsError(f"{path} holds no soft labels: {error}") from error
 
 
-def unlabelled(path: Path, held_out: Iterable[Example] = ()) -> list[str]:
+def unlabelled(path: Path, labelled: Iterable[Example] = ()) -> list[str]:
     """The passages of a file of dataset.Unlabelled whose authority is of the training split: each once, in order.
 
-    None of the texts of held_out is among them, whatever authority they are about: some stand in many reports.
+    None of the labelled texts is among them, whatever authority they are about: some stand in many reports, and of
+    some people have said the labels since.
     """
     found: dict[str, str] = {}
-    never = {normalise(example.text) for example in held_out}
+    never = {normalise(example.text) for example in labelled}
     for row in dataset.models(path, Unlabelled):
         if splits.split_of(row.group) == "train" and (text := normalise(row.text)) not in never:
             found.setdefault(text, row.text)

@@ -52,10 +52,12 @@ def teach(
     examples = dataset.load(data or [dataset.WRITTEN], labelling)
     divided = splits.divide(examples)
     texts = [e.text for e in divided["train"]]
+    learned = [e.vector(labelling) for e in divided["train"]]
     if passages:
-        others = distil.unlabelled(passages, [*divided["dev"], *divided["test"]])
+        others = distil.unlabelled(passages, examples)
         drawn = np.random.default_rng(0).permutation(len(others))[:most]
         texts += [others[n] for n in sorted(drawn)]
+        learned += [[distil.UNLABELLED] * len(labelling.keys)] * len(drawn)
     held_out = {split: [e.text for e in divided[split]] for split in ("dev", "test")}
     digest = dataset.digest(examples)
     logits: dict[str, list[Array]] = {"dev": [], "test": [], "kept": []}
@@ -85,6 +87,7 @@ def teach(
         keys=labelling.keys,
         names=np.array([distil.name_of(text) for text in texts], dtype=np.uint64),
         probabilities=calibration.probabilities(mean["kept"], outputs).astype(np.float16),
+        learned=np.array(learned, dtype=np.int8),
         teacher=f"{' + '.join(names)}, {epochs} epochs, on {digest[:8]}",
         scores=scores,
         test_sha256=dataset.digest(divided["test"]),

@@ -161,7 +161,8 @@ def targets(
 ) -> tuple[list[str], NDArray[np.float64]]:
     """What is learned from: texts, and for each its labels and the teacher's probabilities, shape (texts, 2, labels).
 
-    NaN where there is no label, or the teacher has not seen the passage or does not know the label.
+    NaN where there is no label, or the teacher has not seen the passage, learned other labels of it, or does not know
+    the label.
     """
     texts, labels = [e.text for e in train], _truth(train, taxonomy)
     if soft is None:
@@ -170,7 +171,7 @@ def targets(
     seen = np.asarray(~np.isnan(more).all(axis=1))
     texts += [text for text, flag in zip(unlabelled, seen, strict=True) if flag]
     labels = np.vstack([labels, np.full_like(more[seen], np.nan)])
-    taught = np.vstack([soft.of([e.text for e in train], taxonomy.keys), more[seen]])
+    taught = np.vstack([soft.beside(_truth(train, taxonomy), [e.text for e in train], taxonomy.keys), more[seen]])
     return texts, np.stack([labels, taught], axis=1)
 
 
