@@ -253,14 +253,18 @@ def _divided(
 
 
 def place_name(authority: str) -> str:
-    """An authority's name without what kind of authority it is: 'Royal Borough of X' and 'x-council' are both 'x'."""
-    words = plain_words(authority.replace("-", " ").replace("&", " and "))
-    return " ".join([word for word in words if word not in _STYLES] or words)
+    """An authority's name without what kind of authority it is: 'Royal Borough of X' and 'x-council' are both 'x'.
+
+    The one whose name is nothing else is 'london', the City of London.
+    """
+    words = plain_words(authority.replace("-", " ").replace("&", " "))
+    names = [word for word in words if word not in _STYLES]
+    return " ".join(names or [word for word in words if word == "london"] or words)
 
 
 _STYLES = frozenset(
     {"council", "borough", "county", "city", "metropolitan", "district", "royal", "london", "unitary", "authority"}
-    | {"local", "the", "of", "corporation"}
+    | {"local", "the", "of", "and", "corporation", "mbc"}
 )
 
 

@@ -194,9 +194,10 @@ def pull(corrected: Iterable[Corrected], taxonomy: Taxonomy, beside: Sequence[Pa
     corrected: all versions. beside: files of the labelled passages that they join. An example takes the place of the
     rows of these files that have its text, in their document and so in their split. One whose text is a test passage,
     of these files or of the packaged ones, is refused. Any other joins what its document is about: the council, by the
-    name that splits.json or these files have for it, else by its place_name, so that its split follows from that alone;
-    without a council, what most of the document's passages are known from. Raises DatasetError for rows of these files
-    that are none.
+    name that splits.json or these files have for it; what most of the document's passages are known from, where there
+    is no council, or one that they have by another name or not at all, or where that is held out and the council is
+    not; else the council by its own name, so that its split follows from that alone. Raises DatasetError for rows of
+    these files that are none.
     """
     known = rows([*beside, *(path for path in check.packaged() if path not in beside)], taxonomy)
     files = {str(path) for path in beside}
@@ -245,12 +246,19 @@ def rows(paths: Iterable[Path], taxonomy: Taxonomy) -> list[Row]:
 
 
 def _names(joined: Iterable[Row]) -> dict[str, str]:
-    """The name by which labelled data has each council, by its name without what kind of authority it is."""
+    """The name by which labelled data has each council, by its place_name."""
     fixed = sorted(group for group in splits.fixed() if not group.startswith("document:"))
     names: dict[str, str] = {}
     for name in (*fixed, *sorted({row.authority for row in joined if row.authority})):
         names.setdefault(check.place_name(name), name)
     return names
+
+
+def _named(place: str, names: Mapping[str, str]) -> str:
+    """The name by which labelled data has a council, else "": 'southend' is southend-on-sea, the only one so called."""
+    words = set(place.split())
+    longer = [name for other, name in names.items() if words and words < set(other.split())]
+    return names.get(place) or (longer[0] if len(longer) == 1 else "")
 
 
 def _by_text(known: Iterable[Row]) -> dict[str, list[Row]]:
@@ -272,11 +280,12 @@ def _full(same: Sequence[Row], one: Corrected) -> Example:
 
 def _new(sha256: str, one: Corrected, names: Mapping[str, str], passages: Mapping[str, Sequence[Row]]) -> Example:
     correction, metadata = one.correction, one.metadata
-    document, authority = correction.document, ""
-    if council := check.place_name(metadata.council or ""):
-        authority = names.get(council, council)
-    elif home := _home(one.passages, passages):
+    council, home = check.place_name(metadata.council or ""), _home(one.passages, passages)
+    document, authority = correction.document, _named(council, names)
+    if home and (not authority or _held_out(home.group) > _held_out(authority)):
         document, authority = (document, home.authority) if home.authority else (home.document, "")
+    else:
+        authority = authority or council
     return Example(
         id=f"{correction.document}/{sha256[:12]}",
         document=document,
@@ -300,6 +309,11 @@ def _home(document: Collection[str], passages: Mapping[str, Sequence[Row]]) -> R
     homes = {group: row for groups in found for group, row in groups.items()}
     best = min(votes, key=lambda group: (-votes[group], splits.split_of(group) != "test", group), default="")
     return homes.get(best)
+
+
+def _held_out(group: str) -> int:
+    """0 for a group that is learned from, 1 for one of dev, 2 for one of test."""
+    return ("train", "dev", "test").index(splits.split_of(group.casefold()))
 
 
 def _labelled(example: Example, now: Sequence[Correction]) -> Example:

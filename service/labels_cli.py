@@ -213,6 +213,8 @@ def pull(
     for path in filter(None, (output, merged)):
         if path.resolve() in {one.resolve() for one in joined}:
             raise typer.BadParameter(f"{path} is an input, and would be overwritten")
+    if merged and merged.resolve() == output.resolve():
+        raise typer.BadParameter(f"{merged} is --output, too")
     with opened(Settings().database) as store:
         pulled = corrections.pull(store.corrected(), taxonomy.load(), joined)
     for disputed in pulled.disputed:

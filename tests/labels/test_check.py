@@ -136,12 +136,15 @@ def test_a_written_authority_that_exists(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("Royal Borough of Kensington and Chelsea", "kensington and chelsea"),
-        ("kensington-and-chelsea", "kensington and chelsea"),
-        ("Redcar & Cleveland Borough Council", "redcar and cleveland"),
+        ("Royal Borough of Kensington and Chelsea", "kensington chelsea"),
+        ("kensington-and-chelsea", "kensington chelsea"),
+        ("Redcar & Cleveland Borough Council", "redcar cleveland"),
+        ("St Helens MBC", "st helens"),
         ("Derby City Council", "derby"),
         ("Derbyshire County Council", "derbyshire"),
-        ("City of London Corporation", "city of london corporation"),
+        ("City of London Corporation", "london"),
+        ("london-corporation", "london"),
+        ("The Council", "the council"),
         ("", ""),
     ],
 )
