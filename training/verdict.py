@@ -45,8 +45,8 @@ LOSS = 0.02
 DRIFT = {"macro_f1": 0.01, "f1": 0.05, "turned": 0.10}
 # Of fewer passages with a label, its F1 has no mark: one lucky model would set it for good.
 LEAST_DUE = 50
-# The share of passages to which a label may be given that is due nowhere among them: more than the champion's, and of a
-# label that the champion does not have.
+# How much greater a share of passages may have a label than the champion gives it to, where it is due nowhere, and
+# beyond noise; and than it is due in, of a label that the champion does not have, and that is due in few.
 MORE, MOST = 0.02, 0.10
 CALIBRATION_ERROR, BYTES = 0.05, 26_000_000
 # Seconds a passage, against the champion's.
@@ -167,13 +167,17 @@ def bounded(name: str, before: float, after: float, bound: float) -> Rule:
 def turn_rule(before: Direction, after: Direction) -> Rule:
     """Turns of one kind are seen often enough, or missed no more often than before beyond noise (a sign test)."""
     broken, mended = set(after.failed) - set(before.failed), set(before.failed) - set(after.failed)
-    changed = len(broken) + len(mended)
-    noise = not changed or binomtest(len(broken), changed, alternative="greater").pvalue > 0.025
     return Rule(
         name=f"turns/{after.name}",
-        passed=bool(after.turned >= behaviour.LEAST_TURNED or noise),
+        passed=bool(after.turned >= behaviour.LEAST_TURNED or not beyond_noise(len(broken), len(mended))),
         detail=f"{before.turned:.1%} → {after.turned:.1%}; pairs mended {len(mended)}, broken {len(broken)}",
     )
+
+
+def beyond_noise(worse: int, better: int) -> bool:
+    """Whether more became worse than better, of what changed: a sign test at 2.5%."""
+    changed = int(worse + better)
+    return changed > 0 and bool(binomtest(int(worse), changed, alternative="greater").pvalue <= 0.025)
 
 
 def speed_rule(ratios: Sequence[float]) -> Rule:
@@ -241,11 +245,11 @@ def turns(before: Classifier, after: Classifier) -> tuple[str, list[Direction], 
     return digest, behaviour.directions(cases, before), behaviour.directions(cases, after)
 
 
-def unseen_rules(before: Outcome | None, after: Outcome) -> list[Rule]:
+def unseen_rules(name: str, before: Outcome | None, after: Outcome) -> list[Rule]:
     """Labels that F1 does not hold: those due nowhere among the passages, and those that the champion does not have.
 
-    before: of the champion, None for labels that it does not have. A label due nowhere is given to few passages, and a
-    new one that is due somewhere is better than if it were given to all of them.
+    before: of the champion, None for labels that it does not have. A label due nowhere, or in too few passages to tell,
+    is given to few; a new one that is due in more is better than if it were given to all of them.
     """
     rules = []
     for column, output in enumerate(after.outputs):
@@ -254,11 +258,16 @@ def unseen_rules(before: Outcome | None, after: Outcome) -> list[Rule]:
             f1 = 2 * (after.truth[:, column] & after.flags[:, column]).mean() / (due + given)
             everywhere = 2 * due / (1 + due)
             detail = f"F1 {f1:.3f}; given to all passages it would be {everywhere:.3f}"
-            rules.append(Rule(name=f"new/{output.key}", passed=bool(f1 > everywhere), detail=detail))
+            rules.append(Rule(name=f"new/{name}/{output.key}", passed=bool(f1 > everywhere), detail=detail))
+        elif before is None:
+            detail = f"due in {due:.1%} of the passages, and given to {given:.1%}, with a bound of {due + MOST:.1%}"
+            rules.append(Rule(name=f"new/{name}/{output.key}", passed=bool(given <= due + MOST), detail=detail))
         elif not due:
-            bound = MOST if before is None else before.flags[:, column].mean() + MORE
-            detail = f"due nowhere, and given to {given:.1%} of the passages, with a bound of {bound:.1%}"
-            rules.append(Rule(name=f"not due/{output.key}", passed=bool(given <= bound), detail=detail))
+            earlier, later = before.flags[:, column], after.flags[:, column]
+            more = beyond_noise((later & ~earlier).sum(), (earlier & ~later).sum())
+            detail = f"due nowhere, and given to {earlier.mean():.1%} → {given:.1%} of the passages"
+            passed = bool(given <= earlier.mean() + MORE) or not more
+            rules.append(Rule(name=f"not due/{name}/{output.key}", passed=passed, detail=detail))
     return rules
 
 
@@ -284,12 +293,14 @@ def floor_rules(
 ) -> list[Rule]:
     """No figure is below its floor, on each set of passages whose name has floors.
 
-    Where the passages are others than the floors were measured on, a figure may be as low as the champion's.
+    Where the passages are others than the floors were measured on, a figure may be as low as the champion's, of the
+    labels that both models have.
     """
-    rules, keys = [], shared(before, after)
+    rules = []
     for name in [name for name in sets if name in held.sets]:
         examples, kept = sets[name], held.sets[name]
         floors, others = dict(kept.floors), dataset.digest(examples) != kept.data_sha256
+        keys = shared(before, after) if others else all_labels(after)
         if others:
             reached = gate.figures(evaluate.report(outcome_of(before, examples, keys)))
             floors = {figure: min(floor, reached.get(figure, 0.0)) for figure, floor in floors.items()}
@@ -336,12 +347,13 @@ def compare(
             few = f"{len(examples)} passages alone, too few to tell"
             rules.append(Rule(name=f"labels/{name}", passed=name == CORRECTIONS, detail=few))
         else:
-            rules += [labels_rule(name, found), macro_rule(name, found)]
+            rules += [labels_rule(name, found), macro_rule(name, found), *unseen_rules(name, *pair)]
         if name == fullest:
             kept = marked(pair, found)
             key = digest_of(digest, *sorted(d.figure for d in found))
+            if new:
+                rules += unseen_rules(name, None, outcome_of(after, examples, new))
             held.append((key, {d.figure: d.before for d in kept}, {d.figure: d.after for d in kept}))
-            rules += unseen_rules(*pair) + (unseen_rules(None, outcome_of(after, examples, new)) if new else [])
             old_error, new_error = (evaluate.report(outcome).calibration_error for outcome in pair)
             rules.append(bounded("calibration error", old_error, new_error, CALIBRATION_ERROR))
     rules += invariance_rules(before, after)

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 from labels import dataset
 from labels.dataset import Example
 from models import classifier, verdict
+from models.classifier import Classifier
 from models.manifest import ArtefactError, Output
 from models.registry import CHAMPION, Registry
 from models.verdict import Difference, Verdict
-from training import gate
+from training import evaluate, gate
 from training import verdict as judging
 from training.behaviour import Direction
 from training.evaluate import Outcome
@@ -147,20 +148,25 @@ def test_a_label_that_is_due_nowhere_is_not_given_at_large() -> None:
     truth[:50, 1:] = True
     before, after = truth.copy(), truth.copy()
     after[:1, 0] = True
-    (rule,) = judging.unseen_rules(outcome(before, truth, 20), outcome(after, truth, 20))
-    assert rule.name == "not due/theme/leadership" and rule.passed
+    (rule,) = judging.unseen_rules("test", outcome(before, truth, 20), outcome(after, truth, 20))
+    assert rule.name == "not due/test/theme/leadership" and rule.passed
+    after[:5, 0] = True  # of so few, chance alone may do that
+    assert judging.unseen_rules("test", outcome(before, truth, 20), outcome(after, truth, 20))[0].passed
     after[:23, 0] = True
-    assert not judging.unseen_rules(outcome(before, truth, 20), outcome(after, truth, 20))[0].passed
+    assert not judging.unseen_rules("test", outcome(before, truth, 20), outcome(after, truth, 20))[0].passed
 
 
 def test_a_new_label_is_better_than_if_all_passages_had_it() -> None:
     truth = np.zeros((100, 3), dtype=bool)
-    truth[:20, 0] = truth[:50, 1] = True
+    truth[:20, 0] = truth[:50, 1] = truth[: judging.LEAST - 1, 2] = True
     flags = truth.copy()
     flags[:, 1] = True
     flags[:40, 2] = True
-    found = {rule.name: rule.passed for rule in judging.unseen_rules(None, outcome(flags, truth, 20))}
-    assert found == {"new/theme/leadership": True, "new/theme/thresholds": False, "not due/stance/critical": False}
+    found = {rule.name: rule.passed for rule in judging.unseen_rules("test", None, outcome(flags, truth, 20))}
+    names = [f"new/test/{key}" for key in KEYS]
+    assert found == dict(zip(names, (True, False, False), strict=True))
+    flags[:, 2] = truth[:, 2]
+    assert judging.unseen_rules("test", None, outcome(flags, truth, 20))[2].passed
 
 
 def test_a_bound_that_the_champion_misses_asks_the_candidate_to_be_no_worse() -> None:
@@ -254,6 +260,35 @@ def test_a_figure_below_its_floor_refuses(store: Path, small_data: Path) -> None
     assert not rule.passed and "below its floor of 1.0000" in rule.detail
     (rule,) = judging.floor_rules(small, small, {"test": examples}, held)
     assert rule.passed and "none are kept" in rule.detail
+
+
+def test_a_label_that_the_champion_lacks_has_its_floor(store: Path, small_data: Path) -> None:
+    small = classifier.load("small", store)
+    lacking = small.manifest.model_copy(update={"outputs": small.manifest.outputs[1:]})
+    before = Classifier(lacking, small.network)
+    examples = dataset.load([small_data], judging.taxonomy.load())[-100:]
+    reached = gate.figures(evaluate.report(judging.outcome_of(small, examples, judging.all_labels(small))))
+    assert reached[f"f1/{small.manifest.outputs[0].key}"] > 0
+    for off, passed in ((-0.001, True), (0.001, False)):
+        floors = {figure: value + off for figure, value in reached.items()}
+        held = Floors(sets={"own": Set(data_sha256=dataset.digest(examples), model="x", figures={}, floors=floors)})
+        (rule,) = judging.floor_rules(before, small, {"own": examples}, held)
+        assert rule.passed is passed, rule.detail
+
+
+def test_a_model_that_invents_labels_on_corrections_is_refused(store: Path, small_data: Path) -> None:
+    """People take labels away more often than they add any, and F1 is of labels that are due."""
+    small, shipped = (classifier.load(name, store) for name in ("small", Registry().resolve(CHAMPION).name))
+    examples = dataset.load([small_data], judging.taxonomy.load())[-200:]
+    given = judging.outcome_of(shipped, examples, judging.all_labels(shipped))
+    nothing = {"themes": (), "stances": (), "primary_stance": None}
+    taken = [e.model_copy(update=nothing) for e, flags in zip(examples, given.flags, strict=True) if flags.any()]
+    assert len(taken) >= 40
+    found = judging.compare(small, shipped, store, {"test": examples}, taken, Floors())
+    more = [r for r in found.refusals if r.name.startswith("not due/corrections/")]
+    assert more and not found.passed
+    same = judging.compare(shipped, shipped, store, {"test": examples}, taken, Floors())
+    assert not [r for r in same.refusals if r.name.startswith("not due/")]
 
 
 def test_floors_hold_on_other_passages_where_the_champion_reaches_them(store: Path, small_data: Path) -> None:
