@@ -99,6 +99,8 @@ class Registry:
                     _sync(path)
                 with _alone(self.root):
                     self.ensure_new(version)
+                    # Of another of this name, which was removed by hand: what was said of that one is not said of this.
+                    (self.root / KEPT / f"{version}.json").unlink(missing_ok=True)
                     staging.rename(self.root / version)
                     _sync(self.root)
             finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -85,7 +86,17 @@ def drift(
             return
         before = drifting.read(reference or drifting.beside(settings.store, settings.model))
         model = _model(settings, before.model)
+        others = Counter[str]()
+        if kept:
+            documents = _labelled_by(before.model, documents, others)
         found = drifting.compare(before, [before.profile(document, model) for document in documents])
+    if others:
+        named = ", ".join(f"{count} by {name}" for name, count in others.items())
+        log.print(
+            f"candour: left out, as the reference is of {before.model}: documents labelled {named} "
+            "(`candour labels relabel` labels them anew)",
+            style="yellow", markup=False, soft_wrap=True,
+        )  # fmt: skip
     if not found.sources and not found.unknown:
         raise InvalidInput("there is no scored document to compare")
     if output is None:
@@ -98,6 +109,15 @@ def drift(
 
 def _model(settings: Settings, version: str) -> Classifier:
     return classifier.load(version, settings.store, settings.threads)
+
+
+def _labelled_by(model: str, documents: Iterable[Scored], others: Counter[str]) -> Iterator[Scored]:
+    """The documents that a model labelled; the others are counted by theirs."""
+    for document in documents:
+        if document.model == model:
+            yield document
+        else:
+            others[document.model] += 1
 
 
 def _read(paths: list[Path], since: date | None) -> Iterator[Scored]:

@@ -138,11 +138,6 @@ def prune(
     CANDOUR_RETRAIN_FOLDER, and without --refused those that the gate refused stay, too.
     """
     registry = _registry(store)
-    with retrain.locked(registry.root):
-        _prune(registry, keep, refused, yes)
-
-
-def _prune(registry: Registry, keep: int, refused: bool, yes: bool) -> None:
     versions = [version for version in registry.unnamed() if not _stays(registry, version, refused)]
     versions = versions[: max(0, len(versions) - keep)]
     for version in versions:
@@ -151,8 +146,11 @@ def _prune(registry: Registry, keep: int, refused: bool, yes: bool) -> None:
         typer.confirm(
             f"Remove {'this version' if len(versions) == 1 else f'these {len(versions)} versions'}?", abort=True
         )
-    registry.prune(versions)
-    log.print(f"candour: removed {len(versions)}")
+    with retrain.locked(registry.root):
+        unnamed = set(registry.unnamed())  # one may have been promoted while nobody answered
+        removed = [version for version in versions if version in unnamed]
+        registry.prune(removed)
+    log.print(f"candour: removed {len(removed)}")
 
 
 @models_app.command(epilog="Example:  [bold]candour models reference candidate --reports ../shared/reports[/bold]")

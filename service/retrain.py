@@ -106,7 +106,7 @@ class Run(Result):
 class Retraining(Run):
     """A run as it is shown: with the end of its log, and the gate's refusals once it has spoken."""
 
-    log: list[str] = Field(description="The last lines of the last step's log.")
+    log: list[str] = Field(description="The last lines of the last step's log, or of what was said of its end.")
     refusals: list[Rule] | None = Field(description="The rules that the model breaks; null before the gate has spoken.")
 
 
@@ -142,9 +142,8 @@ def begun(settings: Settings, plan: Plan, data: list[Path]) -> Run:
     folder, store = settings.retrain_folder, str(settings.store.resolve())
     try:
         digests = {str(file): manifest.sha256(file) for file in files}
-        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RetrainError(f"{error.filename} cannot be used: {error.strerror}") from error
+        raise _unusable(error) from error
     try:
         champion = Registry(settings.store).resolve(CHAMPION).name
     except ArtefactError as error:
@@ -161,9 +160,15 @@ def begun(settings: Settings, plan: Plan, data: list[Path]) -> Run:
     run = Run(
         id=f"{now:%Y%m%d-%H%M%S-%f}", plan=plan, data=digests, store=store, champion=champion, created=created
     )  # fmt: skip
-    (folder / run.id).mkdir()
-    _write(folder, run)
-    return run
+    try:
+        (folder / run.id).mkdir(parents=True)
+        return _write(folder, run)
+    except OSError as error:
+        raise _unusable(error) from error
+
+
+def _unusable(error: OSError) -> RetrainError:
+    return RetrainError(f"{error.filename} cannot be used: {error.strerror}")
 
 
 def show(settings: Settings, name: str) -> Retraining:
@@ -176,9 +181,11 @@ def show(settings: Settings, name: str) -> Retraining:
             if _is_taken(handle, fcntl.LOCK_SH):
                 run = read(folder, name)  # it may have ended since it was read
                 state = run.state if run.finished else State.INTERRUPTED
-    lines: list[str] = []
-    if run.steps and (log := _log(folder, run, run.steps[-1].name)).exists():
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
+    logs = [_log(folder, run, step.name) for step in run.steps[-1:]]
+    if state is State.INTERRUPTED:  # the driver says last what ended it
+        logs += [folder / run.id / _DRIVER]
+    written = sorted((path for path in logs if path.exists()), key=lambda path: path.stat().st_mtime_ns)
+    lines = written[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:] if written else []
     try:
         said = verdict.read(folder / run.id / VERDICT)
     except ArtefactError as error:
@@ -387,4 +394,7 @@ def _is_taken(handle: int, kind: int) -> bool:
 
 if __name__ == "__main__":
     _settings = Settings()
-    drive(_settings, read(_settings.retrain_folder, sys.argv[1]), int(sys.argv[2]), print)
+    try:
+        drive(_settings, read(_settings.retrain_folder, sys.argv[1]), int(sys.argv[2]), print)
+    except (CandourError, ArtefactError, OSError) as _error:
+        sys.exit(str(_error))

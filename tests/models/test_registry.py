@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 
-from models import classifier, manifest
+from models import classifier, manifest, verdict
 from models.manifest import ArtefactError
 from models.registry import Registry
+from models.verdict import Verdict
 from tests.models import variants
 
 
@@ -192,6 +194,20 @@ def test_of_two_publications_of_one_name_the_second_is_refused(several: Path, tm
         variants.publish(registry.root, "new")
         shutil.copytree(registry.root / "new", folder, dirs_exist_ok=True)
     assert registry.verify("new").version == "new"
+
+
+def test_what_was_said_of_a_version_that_was_removed_by_hand_is_not_said_of_another(
+    several: Path, tmp_path: Path
+) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    said = Verdict(
+        candidate="spare", champion="now", created=datetime.now(UTC), passed=True, rules=(), comparisons=(), new={},
+        best={},
+    )  # fmt: skip
+    verdict.keep(registry.root, said)
+    shutil.rmtree(registry.root / "spare")
+    variants.publish(registry.root, "spare")
+    assert verdict.kept(registry.root, "spare") is None
 
 
 TAKEN = ["champion", "candidate", "previous", "verdicts", "manifest", "aliases.json", "../x", ".x", ""]

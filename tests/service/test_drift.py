@@ -263,6 +263,20 @@ def test_the_store_is_read_to_its_end(
     assert source["documents"] == 12
 
 
+def test_of_the_store_what_another_model_labelled_is_left_out(
+    schools: list[ScoredDocument], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'candour.db'}"
+    with opened(url) as store:
+        for number, document in enumerate(schools):
+            store.put(document if number < 10 else document.model_copy(update={"model": "older"}))
+    monkeypatch.setenv("CANDOUR_DATABASE", url)
+    result = CliRunner().invoke(app, ["--store", "-o", str(tmp_path / "found.json")])
+    assert result.exit_code == 3 and f"labelled {len(schools) - 10} by older" in result.stderr
+    (source,) = json.loads((tmp_path / "found.json").read_text())["sources"]
+    assert source["documents"] == 10
+
+
 def test_what_cannot_be_compared_says_why(schools: list[ScoredDocument], tmp_path: Path) -> None:
     runner, results = CliRunner(), lines(tmp_path / "schools.jsonl", schools)
     assert runner.invoke(app, []).exit_code == 2 and runner.invoke(app, [results, "--store"]).exit_code == 2

@@ -14,7 +14,7 @@ from labels import dataset, splits, taxonomy
 from models import manifest, verdict
 from models.registry import Registry
 from models.verdict import Rule, Verdict
-from service import drift
+from service import drift, retrain
 from service.retrain import Plan, Run, State
 from tests.models import variants
 
@@ -262,6 +262,20 @@ def test_prune_asks_first_and_keeps_the_newest(store: Path) -> None:
     assert "removed 2" in done.stderr
     assert Registry(store).versions() == ["base", "one"]
     assert models(store, "prune").returncode == 0  # there is nothing to ask
+
+
+def test_a_retraining_may_begin_while_prune_waits_for_an_answer(store: Path) -> None:
+    environment = os.environ | {"CANDOUR_STORE": str(store), "CANDOUR_RETRAIN_FOLDER": str(store.with_name("runs"))}
+    with subprocess.Popen(
+        [COMMAND, "models", "prune"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.DEVNULL,
+    ) as asking:  # fmt: skip
+        assert asking.stdout is not None
+        assert {asking.stdout.readline().strip(), asking.stdout.readline().strip()} == {"two", "three"}
+        with retrain.locked(store):
+            Registry(store).promote("two")
+        asking.communicate("y\n")
+    assert asking.returncode == 0 and Registry(store).versions() == ["base", "one", "two"]
 
 
 def test_prune_keeps_the_newest_of_those_that_may_go(store: Path) -> None:

@@ -266,7 +266,8 @@ def test_one_more_label_needs_no_code(small_store: Path, small_data: Path, tmp_p
     assert shown.state in (State.PASSED, State.REFUSED), done.stderr  # of so few passages the old labels may suffer
     found = verdict.kept(store, name)
     assert found is not None and found.new["theme/voice"] > 0.9 and len(found.new) == 1
-    assert {"labels kept", "new/theme/voice"} <= {rule.name for rule in found.rules if rule.passed}
+    kept = {rule.name for rule in found.rules if rule.passed}
+    assert {"labels kept", f"new/{found.comparisons[0].name}/theme/voice"} <= kept
     assert {d.figure for d in found.comparisons[0].differences} >= {f"f1/{key}" for key in taxonomy.load().keys}
     assert len(manifest.read(store / name).outputs) == 9
     heard, not_heard = classifier.load(name, store).predict(
@@ -427,6 +428,24 @@ def test_a_step_that_is_killed_is_done_again(several: Path, tmp_path: Path, monk
     assert drift.read(drift.beside(settings.store, VERSION)).model == VERSION
 
 
+def test_who_watches_reads_what_ended_a_run_that_was_begun_over_http(several: Path, tmp_path: Path) -> None:
+    settings = judged(several, tmp_path, passed=True, promote=False)
+    (settings.retrain_folder / VERSION / "publish.log").mkdir()
+    (settings.retrain_folder / VERSION / retrain.VERDICT).write_text("{")  # so that publishing fails, and says so there
+    with (
+        (settings.retrain_folder / VERSION / "driver.log").open("w") as log,
+        retrain.locked(settings.store) as handle,
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "service.retrain", VERSION, str(handle)],
+            env=retrain.environment(settings), cwd=ROOT, stderr=log, pass_fds=[handle], check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    (settings.retrain_folder / VERSION / retrain.VERDICT).unlink()
+    shown = retrain.show(settings, VERSION)
+    assert shown.state is State.INTERRUPTED and len(shown.log) == 1 and "publish.log" in shown.log[0]
+
+
 def test_a_model_without_a_reference_of_drift_is_named_all_the_same(several: Path, tmp_path: Path) -> None:
     settings = judged(several, tmp_path, passed=True, promote=False)
     run = retrain.read(settings.retrain_folder, VERSION)
@@ -467,5 +486,9 @@ def test_what_cannot_be_retrained_or_shown_says_why(several: Path, tmp_path: Pat
         retrain.begun(Settings(store=tmp_path, retrain_folder=tmp_path / "runs"), Plan(), [])
     with pytest.raises(RetrainError, match="cannot be opened"), retrain.locked(tmp_path / "none"):
         pass
+    for folder in (tmp_path / "file" / "runs", Path("/proc/runs")):  # no folder; none that root may write
+        (tmp_path / "file").touch()
+        with pytest.raises(RetrainError, match="cannot be used"):
+            retrain.begun(settings.model_copy(update={"retrain_folder": folder}), Plan(), [])
     with pytest.raises(ValidationError):
         Plan.model_validate({"promot": True})
