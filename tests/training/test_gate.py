@@ -29,9 +29,12 @@ def measured(f1: float) -> Set:
     return Set(data_sha256="0" * 64, model="two", figures={NAME: f1}, floors={NAME: f1 - 0.02})
 
 
-def test_a_floor_lies_a_margin_below_the_figure() -> None:
+def test_a_floor_lies_a_margin_below_the_figure_and_that_of_a_label_of_few_passages_a_wider_one() -> None:
     found = gate.measured(report(0.8), "0" * 64, "two")
-    assert found.figures[NAME] == 0.8 and found.floors[NAME] == pytest.approx(0.8 - gate.MARGIN)
+    assert found.figures[NAME] == found.figures["macro_f1/stance"] == 0.8
+    assert found.floors["macro_f1/stance"] == pytest.approx(0.8 - gate.MARGIN)
+    assert found.floors[NAME] == pytest.approx(0.8 - gate.margin(40), abs=1e-4)
+    assert gate.margin(40) == pytest.approx(2 * gate.margin(160)) and gate.margin(10_000) == gate.MARGIN
 
 
 def test_a_figure_below_its_floor_is_named_and_one_at_it_is_not() -> None:

@@ -107,22 +107,26 @@ def test_macro_f1_does_not_sink_beyond_noise(high: float, passed: bool) -> None:
 @pytest.mark.parametrize("figure", ["macro_f1/theme", "f1/theme/leadership", "turned/negation"])
 def test_small_losses_do_not_add_up(figure: str) -> None:
     """A model that loses a little each time, which is never beyond noise, does not go down for ever."""
-    drift = judging.DRIFT[figure.partition("/")[0]]
+    margin = (judging.margins(pair(0, 0)[0]) | {"turned/negation": judging.TURNED})[figure]
     level, best, steps = 0.8, {"d": {figure: 0.8}}, 0
     while True:
-        candidate = {figure: level - 0.45 * drift}
+        candidate = {figure: level - 0.45 * margin}
         best = {"d": judging.marks(champion(best), "d", {figure: level})}
-        if not judging.marks_rule("test", candidate, best["d"]).passed:
+        if not judging.marks_rule("test", candidate, best["d"], {figure: margin}).passed:
             break
         level, steps = candidate[figure], steps + 1
-    assert steps == 2 and level >= 0.8 - drift and best == {"d": {figure: 0.8}}
+    assert steps == 2 and level >= 0.8 - margin and best == {"d": {figure: 0.8}}
 
 
 def test_a_label_with_few_passages_has_no_mark() -> None:
     both = pair(0.1, 0.1)
     both[0].truth[:, 1] = both[1].truth[:, 1] = np.arange(400) < judging.LEAST_DUE - 1
-    kept = {d.figure for d in judging.marked(both, judging.differences(*both))}
-    assert kept == {"f1/theme/leadership", "f1/stance/critical", "macro_f1/theme", "macro_f1/stance"}
+    assert judging.margins(both[0]).keys() == {
+        "f1/theme/leadership",
+        "f1/stance/critical",
+        "macro_f1/theme",
+        "macro_f1/stance",
+    }
 
 
 def test_marks_of_a_champion_that_was_refused_are_not_held() -> None:
@@ -133,7 +137,7 @@ def test_marks_of_a_champion_that_was_refused_are_not_held() -> None:
 def test_the_first_champion_sets_a_mark_without_a_verdict_of_its_own() -> None:
     first = judging.marks(None, "d", {"macro_f1/theme": 0.83})
     assert first == {"macro_f1/theme": 0.83}
-    assert not judging.marks_rule("test", {"macro_f1/theme": 0.77}, first).passed
+    assert not judging.marks_rule("test", {"macro_f1/theme": 0.77}, first, judging.margins(pair(0, 0)[0])).passed
 
 
 def champion(best: dict[str, dict[str, float]]) -> Verdict:
@@ -238,6 +242,13 @@ def test_a_better_model_passes_and_the_worse_one_after_it_is_refused(
     shutil.rmtree(store / verdict.KEPT)
     assert {flip.passage: flip.mended for flip in worse.flips} == {f.passage: f.broken for f in better.flips}
     assert ">refused</span>" in pages[1].read_text()
+
+
+def test_the_store_is_that_of_the_setting(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDOUR_STORE", str(store))
+    app = typer.Typer()
+    app.command()(judging.main)
+    assert f"no model 'nobodys' in {store}" in str(CliRunner().invoke(app, ["nobodys"]).exception)
 
 
 def test_text_is_escaped_on_the_page(store: Path, small_data: Path) -> None:
