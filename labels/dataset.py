@@ -44,7 +44,9 @@ class Labels(BaseModel):
         for axis, names in (("theme", self.themes), ("stance", self.stances)):
             if len(set(names)) < len(names):
                 found.append(f"a {axis} is named twice")
-        if self.stances and self.primary_stance not in self.stances:
+        if self.stances and self.primary_stance is None:
+            found.append("stances without a primary_stance, which says the strongest of them")
+        elif self.stances and self.primary_stance not in self.stances:
             found.append(f"primary_stance {self.primary_stance!r} is not one of the stances")
         if not self.stances and self.primary_stance is not None:
             found.append("primary_stance without a stance")

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from labels import dataset
+
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
@@ -112,8 +114,10 @@ def read(folder: Path) -> Manifest:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise ArtefactError(f"{folder} holds no model (no {MANIFEST})") from None
-    except (OSError, ValidationError) as error:
-        raise ArtefactError(f"{folder / MANIFEST} cannot be used: {error}") from error
+    except OSError as error:
+        raise ArtefactError(f"{folder / MANIFEST} cannot be used: {error.strerror}") from error
+    except ValidationError as error:
+        raise ArtefactError(f"{folder / MANIFEST} cannot be used: {dataset.validation_detail(error)}") from error
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

@@ -62,6 +62,8 @@ class Registry:
         folder = self.root / version
         if _NAME.fullmatch(version) and (folder / manifest.MANIFEST).is_file():
             return folder
+        if version != name:
+            raise ArtefactError(f"{name} names {version!r} in {self.root / ALIASES}, and there is no such model")
         known = ", ".join([*self.aliases(), *self.versions()]) or "none: train one with `candour train`"
         raise ArtefactError(f"no model {name!r} in {self.root} (there is: {known})")
 

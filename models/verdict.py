@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from labels import dataset
 from labels.files import replacing
 from models.manifest import ArtefactError, Frozen
 
@@ -87,7 +88,7 @@ def read(path: Path) -> Verdict | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise ArtefactError(f"{path} holds no verdict: {error}") from error
+        raise ArtefactError(f"{path} holds no verdict: {dataset.validation_detail(error)}") from error
 
 
 def kept(root: Path, version: str) -> Verdict | None:

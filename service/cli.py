@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 
 from labels import taxonomy
@@ -309,6 +310,9 @@ def main() -> NoReturn:
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
         log.print(f"candour: {error}. This needs the extra `{extra}`: pip install -e '.[{extra}]'", markup=False)
+        sys.exit(1)
+    except SettingsError as error:  # what should be JSON is none
+        log.print(f"candour: {error}: {error.__cause__}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except ValidationError as error:
         for found in error.errors():

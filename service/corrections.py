@@ -28,6 +28,8 @@ from labels.taxonomy import Taxonomy
 from service.errors import InvalidInput
 from service.report import Classification, FoundPassage, Metadata, Result, Scores
 
+# The most characters of a name, and of a reason.
+WHO, WHY = 200, 2_000
 # The version of a labelling guide, as a person may give it.
 Guide = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=20)]
 
@@ -44,6 +46,10 @@ class Said(Labels):
         faults = self.faults(taxonomy)
         if not person(self.who):
             faults.append("nobody is named who says so")
+        if len(self.who) > WHO or not self.who.isprintable():
+            faults.append(f"who says so is one line of at most {WHO} characters")
+        if self.why is not None and len(self.why) > WHY:
+            faults.append(f"why has at most {WHY} characters")
         if faults:
             raise InvalidInput("; ".join(faults))
         return self

@@ -99,6 +99,8 @@ def drift(
         )  # fmt: skip
     if not found.sources and not found.unknown:
         raise InvalidInput("there is no scored document to compare")
+    if not found.sources:
+        raise InvalidInput(f"too few documents to compare anything: {', '.join(found.unknown)}")
     if output is None:
         _print(found)
     else:

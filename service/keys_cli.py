@@ -23,6 +23,8 @@ def create(
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be repeated. admin may do everything.")],
 ) -> None:
     """Make a key, and print it: the only time that it can be seen."""
+    if not name.strip():
+        raise typer.BadParameter("whose is it?", param_hint="NAME")
     with opened(Settings().database) as store:
         key, token = store.create_key(name, scope)
     typer.echo(token)

@@ -15,7 +15,7 @@ from models import classifier, manifest, verdict
 from models.manifest import ArtefactError, Manifest
 from models.registry import CHAMPION, PREVIOUS, Registry
 from service import drift, held_out, retrain
-from service.errors import CandourError
+from service.errors import CandourError, InvalidInput
 from service.settings import Settings
 
 models_app = typer.Typer(
@@ -111,13 +111,15 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Versions or aliases. Default: all.")] = None,
     store: StoreOption = None,
 ) -> None:
-    """Check the sha256 of every file. The status is 1 where one is not what was published."""
+    """Check the sha256 of every file, and the reference of drift. The status is 1 where one is not as it should be."""
     registry = _registry(store)
     damaged = False
     for name in names or sorted({*registry.versions(), *registry.aliases().values()}):
         try:
             registry.verify(name)
-        except ArtefactError as error:
+            if (beside := drift.beside(registry.root, name)).exists():
+                drift.read(beside)
+        except (ArtefactError, InvalidInput) as error:
             damaged = True
             log.print(f"candour: {name}: {error}", style="red", markup=False, soft_wrap=True)
         else:
@@ -178,7 +180,10 @@ def reference(
 
 
 def _registry(store: Path | None) -> Registry:
-    return Registry(store or Settings().store)
+    found = Registry(store or Settings().store)
+    if not found.root.is_dir():
+        raise ArtefactError(f"there is no model store {found.root}")
+    return found
 
 
 def _aliases(registry: Registry, version: str) -> list[str]:

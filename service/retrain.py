@@ -202,7 +202,7 @@ def read(folder: Path, name: str) -> Run:
     try:
         return Run.model_validate_json((folder / name / _RUN).read_bytes())
     except ValidationError as error:
-        raise RetrainError(f"{folder / name / _RUN} holds no run: {error}") from error
+        raise RetrainError(f"{folder / name / _RUN} holds no run: {dataset.validation_detail(error)}") from error
 
 
 def drive(settings: Settings, run: Run, handle: int, tell: Callable[[str], object]) -> Run:

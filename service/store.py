@@ -909,7 +909,7 @@ def _engines(url: str) -> tuple[Engine, Engine]:
             return reads, writes
         engine = create_engine(parsed, pool_pre_ping=True)
     except ModuleNotFoundError:
-        raise StoreError("PostgreSQL needs a package more: pip install 'candour[postgres]'") from None
+        raise StoreError("PostgreSQL needs a package more: pip install -e '.[postgres]'") from None
     # A document and its passages are read by two statements, and must be of one moment.
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True), engine
 

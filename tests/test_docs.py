@@ -31,7 +31,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert set(documented) == {f"CANDOUR_{name.upper()}" for name in fields}
     for name, field in fields.items():
         if name != "store":  # a path of this machine
-            default = "none" if field.default is None else f"`{field.default}`"
+            value = list(field.default) if isinstance(field.default, tuple) else field.default
+            default = "none" if value is None else f"`{value}`"
             assert documented[f"CANDOUR_{name.upper()}"][0] == default
 
 
@@ -55,8 +56,8 @@ def test_the_shell_examples_answer(url: str, tmp_path: Path) -> None:
         cwd=tmp_path, env=os.environ | {"URL": url}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert ran.returncode == 0, (ran.stdout, ran.stderr)
-    # The id of the batch, and the file, are not printed.
-    assert len(re.findall(r"^[{#]", ran.stdout, re.MULTILINE)) >= commands.count("curl -s") - 2
+    # The ids of the batch and of the passage, and the file, are not printed.
+    assert len(re.findall(r"^[{#]", ran.stdout, re.MULTILINE)) >= commands.count("curl -s") - 3
     assert (tmp_path / "rows.csv").stat().st_size
 
 

@@ -19,7 +19,7 @@ from labels.passages import SEGMENTATION
 from models import calibration, manifest, network, registry
 from models.manifest import Lineage, Manifest
 from training.base import MINILM
-from training.console import console_script
+from training.console import StoreOption, console_script
 
 # torch and transformers are imported by the steps that need them, so that `candour --help` stays quick.
 
@@ -31,7 +31,7 @@ def train(
         list[Path] | None, typer.Option(help="Labelled passages (JSONL); may be repeated. Default: the written ones.")
     ] = None,
     base: Annotated[str, typer.Option(help="Base weights: all-MiniLM-L6-v2, a folder, or online a hub id.")] = MINILM,
-    store: Annotated[Path, typer.Option(help="Where to publish.")] = registry.PACKAGED,
+    store: StoreOption = registry.PACKAGED,
     work: Annotated[Path, typer.Option(help="Checkpoints; a run that was killed goes on from here.")] = Path("work"),
     version: Annotated[str | None, typer.Option(help="Name of the version. Default: date and data digest.")] = None,
     labels: Annotated[Path, typer.Option(help="The taxonomy.")] = taxonomy.PACKAGED,

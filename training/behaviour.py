@@ -25,7 +25,7 @@ from labels.taxonomy import Taxonomy
 from models import calibration, registry
 from models import classifier as classifiers
 from models.classifier import Classifier
-from training.console import console_script
+from training.console import StoreOption, console_script
 from training.evaluate import Flags
 
 CASES = Path(__file__).with_name("behaviour")
@@ -208,7 +208,7 @@ def _flags(texts: Sequence[str], classifier: Classifier) -> Flags:
 
 def main(
     model: Annotated[str, typer.Argument(help="Version or alias.")] = registry.CHAMPION,
-    store: Annotated[Path, typer.Option(help="The model store.")] = registry.PACKAGED,
+    store: StoreOption = registry.PACKAGED,
 ) -> None:
     """Print how a model behaves: what flips though nothing was meant, and what turns that must."""
     loaded = classifiers.load(model, store)

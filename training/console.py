@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,6 +13,8 @@ from rich.console import Console
 from labels.dataset import DatasetError
 from labels.taxonomy import TaxonomyError
 from models.manifest import ArtefactError
+
+StoreOption = Annotated[Path, typer.Option(help="The model store.", envvar="CANDOUR_STORE")]
 
 
 def console_script(command: Callable[..., None]) -> None:

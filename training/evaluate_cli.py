@@ -19,6 +19,7 @@ from labels.taxonomy import Taxonomy
 from models import classifier, registry
 from models.classifier import Classifier
 from models.manifest import ArtefactError
+from training.console import StoreOption
 
 if TYPE_CHECKING:
     from training.evaluate import Outcome, Report
@@ -51,7 +52,7 @@ def evaluate(
         typer.Option("--output", "-o", callback=_endings, help="A .json or .html file; may be repeated."),
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Train and measure the baselines on the same passages.")] = True,
-    store: Annotated[Path, typer.Option(help="The model store.")] = registry.PACKAGED,
+    store: StoreOption = registry.PACKAGED,
     labels: Annotated[Path, typer.Option(help="The taxonomy.")] = taxonomy.PACKAGED,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and the baselines.")] = 1,
 ) -> None:

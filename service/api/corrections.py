@@ -14,7 +14,7 @@ from service.api.dependencies import CurrentModel, CurrentSettings, CurrentStore
 from service.api.passages import bounded
 from service.api.problems import responses
 from service.api.security import NOBODY, READS, Labeller
-from service.corrections import Correction, Corrections, Guide, Queue, Said
+from service.corrections import WHO, WHY, Correction, Corrections, Guide, Queue, Said
 from service.report import FoundPassage
 from service.review import review
 from service.store import Store
@@ -46,8 +46,8 @@ class CorrectionRequest(BaseModel):
     primary_stance: str | None = Field(
         default=None, max_length=100, description="The strongest of the stances; none where there is no stance."
     )
-    who: str | None = Field(default=None, pattern=r"\S", max_length=200, description=_WHO)
-    why: str | None = Field(default=None, max_length=2_000)
+    who: str | None = Field(default=None, pattern=r"\S", max_length=WHO, description=_WHO)
+    why: str | None = Field(default=None, max_length=WHY)
     guide: Guide | None = Field(
         default=None, description="The version of the labelling guide that was followed. Default: the present one."
     )
@@ -57,7 +57,7 @@ class QueueQuery(BaseModel):
     """Whose queue, and how much of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    who: str | None = Field(default=None, max_length=200, description="The person who asks. Default: the key's name.")
+    who: str | None = Field(default=None, max_length=WHO, description="The person who asks. Default: the key's name.")
     limit: int | None = Field(default=None, ge=1, description="The most items; 20 where none is given.")
 
 

@@ -182,7 +182,7 @@ def test_tasks_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "'weather'" in said[5]
     assert "not a task" in said[6]
     assert "text" in said[7]
-    assert "primary_stance None" in said[8]
+    assert "without a primary_stance" in said[8]
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "\ufeff["])

@@ -196,6 +196,13 @@ def test_of_two_publications_of_one_name_the_second_is_refused(several: Path, tm
     assert registry.verify("new").version == "new"
 
 
+def test_an_alias_of_a_version_that_is_gone_says_so(several: Path, tmp_path: Path) -> None:
+    registry = Registry(variants.linked(several, tmp_path / "store"))
+    shutil.rmtree(registry.root / "now")
+    with pytest.raises(ArtefactError, match=r"champion names 'now' in .*, and there is no such model"):
+        registry.resolve()
+
+
 def test_what_was_said_of_a_version_that_was_removed_by_hand_is_not_said_of_another(
     several: Path, tmp_path: Path
 ) -> None:

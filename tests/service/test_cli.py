@@ -173,6 +173,16 @@ def test_a_setting_that_is_none_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CANDOUR_THREADS", "many")
     done = candour("classify", stdin="")
     assert done.returncode == 1 and "CANDOUR_THREADS: " in done.stderr and "Traceback" not in done.stderr
+    monkeypatch.setenv("CANDOUR_RETRAIN_DATA", "labels.jsonl")
+    done = candour("classify", stdin="")
+    assert done.returncode == 1 and "retrain_data" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_key_of_nobody_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CANDOUR_DATABASE", f"sqlite:///{tmp_path / 'keys.db'}")
+    assert candour("keys", "create", " ", "--scope", "read").returncode == 2
+    assert candour("keys", "create", "newsroom", "--scope", "read").returncode == 0
+    assert candour("keys", "list").stdout.count("newsroom") == 1
 
 
 def test_odd_paths_are_error_lines_and_cost_nothing_else(folder: Path, tmp_path: Path) -> None:

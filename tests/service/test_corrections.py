@@ -163,10 +163,14 @@ def test_text_that_no_database_holds_is_corrected_too(store: Store) -> None:
     ("labels", "who", "faults"),
     [
         ((("poems",), ("rude",), "rude"), "Bo", ["unknown theme 'poems'", "unknown stance 'rude'"]),
-        (((), ("critical",), None), "Bo", ["primary_stance None"]),
+        (((), ("critical",), None), "Bo", ["stances without a primary_stance"]),
+        (((), ("critical",), "defensive"), "Bo", ["primary_stance 'defensive' is not one of the stances"]),
         (((), (), "critical"), " ", ["primary_stance without a stance", "nobody is named"]),
         ((("leadership", "leadership"), (), None), "Bo", ["a theme is named twice"]),
         (NOTHING, "\u200b", ["nobody is named"]),
+        (NOTHING, "Bo\nTarn", ["one line"]),
+        (NOTHING, "Bo\x1b[31m", ["one line"]),
+        (NOTHING, "B" * 201, ["at most 200 characters"]),
     ],
 )
 def test_labels_that_are_none_are_refused_fault_by_fault(labels: Any, who: str, faults: list[str]) -> None:

@@ -290,6 +290,8 @@ def test_what_cannot_be_compared_says_why(schools: list[ScoredDocument], tmp_pat
     mixed = lines(tmp_path / "mixed.jsonl", [schools[0], schools[1].model_copy(update={"model": "older"})])
     both = runner.invoke(app, [mixed, "--make-reference", str(tmp_path / "made.json")])
     assert "labelled, not" in str(both.exception) and not (tmp_path / "made.json").exists()
+    few = runner.invoke(app, [lines(tmp_path / "few.jsonl", schools[:1])])
+    assert "too few documents to compare anything: inspection_report" in str(few.exception)
     empty = runner.invoke(app, [results, "--since", "2031-01-01"])
     assert "no scored document" in str(empty.exception)
 

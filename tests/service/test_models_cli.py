@@ -242,6 +242,14 @@ def test_verify_names_what_is_damaged(store: Path) -> None:
     assert models(store, "verify", "champion", "previous").returncode == 1
 
 
+def test_verify_looks_at_the_reference_of_drift_and_at_a_store_alone(store: Path, tmp_path: Path) -> None:
+    drift.beside(store, "two").write_text('{"x": 1}')
+    done = models(store, "verify", "two")
+    assert done.returncode == 1 and "is no reference" in done.stderr
+    done = models(tmp_path / "none", "verify")
+    assert done.returncode == 1 and "there is no model store" in done.stderr
+
+
 def test_verify_misses_no_version_that_an_alias_names_and_nobody_has(store: Path) -> None:
     (store / "aliases.json").unlink()
     (store / "aliases.json").write_text('{"champion": "one", "previous": "lost"}')
@@ -319,4 +327,4 @@ def test_the_store_can_be_named(store: Path, tmp_path: Path) -> None:
     done = models(tmp_path / "nowhere", "show", "two", "--store", str(store))
     assert done.returncode == 0 and done.stdout.startswith("two\n")
     done = models(tmp_path / "nowhere", "show", "two")
-    assert done.returncode == 1 and "train one with" in done.stderr
+    assert done.returncode == 1 and "there is no model store" in done.stderr
