@@ -63,7 +63,7 @@ class Registry:
         if _NAME.fullmatch(version) and (folder / manifest.MANIFEST).is_file():
             return folder
         if version != name:
-            raise ArtefactError(f"{name} names {version!r} in {self.root / ALIASES}, and there is no such model")
+            raise ArtefactError(f"{name} is {version!r} in {self.root / ALIASES}, and there is no model of that name")
         known = ", ".join([*self.aliases(), *self.versions()]) or "none: train one with `candour train`"
         raise ArtefactError(f"no model {name!r} in {self.root} (there is: {known})")
 

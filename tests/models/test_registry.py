@@ -199,7 +199,7 @@ def test_of_two_publications_of_one_name_the_second_is_refused(several: Path, tm
 def test_an_alias_of_a_version_that_is_gone_says_so(several: Path, tmp_path: Path) -> None:
     registry = Registry(variants.linked(several, tmp_path / "store"))
     shutil.rmtree(registry.root / "now")
-    with pytest.raises(ArtefactError, match=r"champion names 'now' in .*, and there is no such model"):
+    with pytest.raises(ArtefactError, match=r"champion is 'now' in .*, and there is no model of that name"):
         registry.resolve()
 
 

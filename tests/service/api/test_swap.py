@@ -191,7 +191,7 @@ def _name(store: Path, version: str) -> None:
         (of_another_segmentation, "segmentation 0"),
         (no_network, "cannot be loaded"),
         (of_other_labels, "8 outputs"),
-        (not_there, "no model"),
+        (not_there, "and there is no model of that name"),
         (no_aliases, "no model 'champion'"),
         (broken_aliases, "damaged"),
     ],
