@@ -113,7 +113,9 @@ def load(path: Path) -> SoftLabels:
                 test_sha256=str(found["test_sha256"]),
                 scores=dict(zip(map(str, found["score_names"]), map(float, found["scores"]), strict=True)),
             )
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+    except KeyError as error:
+        raise SoftLabelsError(f"{path} holds no soft labels of today, which `make teacher` makes: {error}") from error
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise SoftLabelsError(f"{path} holds no soft labels: {error}") from error
 
 

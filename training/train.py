@@ -212,7 +212,8 @@ def run_name(
 ) -> str:
     """What a run's checkpoints are called: the same name for the same ingredients, so that a killed run goes on."""
     ingredients = (
-        digest(train), digest(dev), taxonomy.digest, base.sha256, settings, soft and soft.digest,
+        digest(train), digest(dev), taxonomy.digest, base.sha256, settings,
+        soft and (soft.digest, soft.learned.tobytes()),
         sorted(map(fingerprint, unlabelled)),
     )  # fmt: skip
     return f"{kind}-{hashlib.sha256(repr(ingredients).encode()).hexdigest()[:12]}"

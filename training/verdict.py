@@ -42,8 +42,8 @@ from training.evaluate import Outcome
 REFUSED = 3
 # What of F1 a label may lose.
 LOSS = 0.02
-# How far below their marks macro-F1 and the share of turns seen may lie; F1 of a label: gate.margin.
-MACRO, TURNED = 0.01, 0.10
+# How far below its mark the share of turns seen may lie; F1 of a label, and macro-F1: gate.margin.
+TURNED = 0.10
 # Of fewer passages with a label, its F1 has no mark: one lucky model would set it for good.
 LEAST_DUE = 50
 # How much greater a share of passages may have a label than the champion gives it to, where it is due nowhere, and
@@ -155,8 +155,8 @@ def digest_of(*parts: str) -> str:
 def margins(outcome: Outcome) -> dict[str, float]:
     """How far below its mark each figure that has one may lie: F1 of labels with enough passages, and the macros."""
     due = {output.key: int(n) for output, n in zip(outcome.outputs, outcome.truth.sum(axis=0), strict=True)}
-    labels = {f"f1/{key}": gate.margin(n) for key, n in due.items() if n >= LEAST_DUE}
-    return labels | {f"macro_f1/{axis}": MACRO for axis in outcome.axes}
+    few = {f"f1/{key}" for key, n in due.items() if n < LEAST_DUE}
+    return {figure: margin for figure, margin in gate.margins(due).items() if figure not in few}
 
 
 def bounded(name: str, before: float, after: float, bound: float) -> Rule:
@@ -302,7 +302,9 @@ def floor_rules(
     for name in [name for name in sets if name in held.sets]:
         examples, kept = sets[name], held.sets[name]
         floors, others = dict(kept.floors), dataset.digest(examples) != kept.data_sha256
-        keys = shared(before, after) if others else all_labels(after)
+        both = shared(before, after)
+        # A label that is new to floors and champion is none that anybody looked for in these passages.
+        keys = both if others else [key for key in all_labels(after) if key in both or f"f1/{key}" in floors]
         if others:
             reached = gate.figures(evaluate.report(outcome_of(before, examples, keys)))
             floors = {figure: min(floor, reached.get(figure, 0.0)) for figure, floor in floors.items()}

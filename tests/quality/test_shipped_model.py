@@ -49,8 +49,8 @@ def test_no_figure_is_below_its_floor(champion: Classifier) -> None:
 def test_floors_are_kept_for_every_label() -> None:
     for name, examples in gate.held_out(LABELLING).items():
         kept, due = gate.read().sets[name], np.sum([e.vector(LABELLING) for e in examples], axis=0)
-        margins = {f"f1/{key}": gate.margin(n) for key, n in zip(LABELLING.keys, due, strict=True)}
-        assert margins.keys() <= kept.floors.keys()
+        margins = gate.margins(dict(zip(LABELLING.keys, due, strict=True)))
+        assert margins.keys() <= kept.floors.keys() and len(margins) == len(LABELLING.keys) + 2
         for figure, floor in kept.floors.items():
             assert floor >= kept.figures[figure] - margins.get(figure, gate.MARGIN) - 1e-4, figure
 

@@ -285,6 +285,14 @@ def test_a_label_that_the_champion_lacks_has_its_floor(store: Path, small_data: 
         held = Floors(sets={"own": Set(data_sha256=dataset.digest(examples), model="x", figures={}, floors=floors)})
         (rule,) = judging.floor_rules(before, small, {"own": examples}, held)
         assert rule.passed is passed, rule.detail
+    # A label that is new to both is none that the passages were labelled with: what it takes from others is not held.
+    without = {figure: 1.0 for figure in reached if figure.startswith("f1/") and figure != f"f1/{KEYS[0]}"}
+    held = Floors(sets={"own": Set(data_sha256=dataset.digest(examples), model="x", figures={}, floors=without)})
+    lacking = small.manifest.model_copy(
+        update={"outputs": tuple(output for output in small.manifest.outputs if output.key != KEYS[0])}
+    )
+    (rule,) = judging.floor_rules(Classifier(lacking, small.network), small, {"own": examples}, held)
+    assert KEYS[0] not in rule.detail and not rule.passed
 
 
 def test_a_model_that_invents_labels_on_corrections_is_refused(store: Path, small_data: Path) -> None:
