@@ -264,7 +264,8 @@ def place_name(authority: str) -> str:
 
 _STYLES = frozenset(
     {"council", "borough", "county", "city", "metropolitan", "district", "royal", "london", "unitary", "authority"}
-    | {"local", "the", "of", "and", "corporation", "mbc"}
+    | {"local", "the", "of", "and", "corporation", "children", "childrens", "services"}
+    | {"bc", "cbc", "cc", "dc", "lb", "mbc", "mdc", "rb", "ua"}
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from labels.taxonomy import Taxonomy
 from service.errors import InvalidInput
 from service.report import Classification, FoundPassage, Metadata, Result, Scores
 
+# Control and format characters, and ends of lines.
+_UNSEEN = ("Cc", "Cf", "Zl", "Zp")
 # The most characters of a name, and of a reason.
 WHO, WHY = 200, 2_000
 # The version of a labelling guide, as a person may give it.
@@ -46,7 +49,7 @@ class Said(Labels):
         faults = self.faults(taxonomy)
         if not person(self.who):
             faults.append("nobody is named who says so")
-        if len(self.who) > WHO or not self.who.isprintable():
+        if len(self.who) > WHO or any(unicodedata.category(letter) in _UNSEEN for letter in self.who):
             faults.append(f"who says so is one line of at most {WHO} characters")
         if self.why is not None and len(self.why) > WHY:
             faults.append(f"why has at most {WHY} characters")
@@ -200,10 +203,10 @@ def pull(corrected: Iterable[Corrected], taxonomy: Taxonomy, beside: Sequence[Pa
     corrected: all versions. beside: files of the labelled passages that they join. An example takes the place of the
     rows of these files that have its text, in their document and so in their split. One whose text is a test passage,
     of these files or of the packaged ones, is refused. Any other joins what its document is about: the council, by the
-    name that splits.json or these files have for it; what most of the document's passages are known from, where there
-    is no council, or one that they have by another name or not at all, or where that is held out and the council is
-    not; else the council by its own name, so that its split follows from that alone. Raises DatasetError for rows of
-    these files that are none.
+    name that splits.json or these files have for it; what the document's passages are known from, where there is no
+    council, or one that they have by another name or not at all, or where that is held out and the council is not; else
+    the council by its own name, so that its split follows from that alone. Raises DatasetError for rows of these files
+    that are none.
     """
     known = rows([*beside, *(path for path in check.packaged() if path not in beside)], taxonomy)
     files = {str(path) for path in beside}
@@ -261,10 +264,17 @@ def _names(joined: Iterable[Row]) -> dict[str, str]:
 
 
 def _named(place: str, names: Mapping[str, str]) -> str:
-    """The name by which labelled data has a council, else "": 'southend' is southend-on-sea, the only one so called."""
-    words = set(place.split())
-    longer = [name for other, name in names.items() if words and words < set(other.split())]
-    return names.get(place) or (longer[0] if len(longer) == 1 else "")
+    """The name by which labelled data has a council, else "".
+
+    'southend' is southend-on-sea, the only one so called; and what has the name of one that is held out among other
+    words is that one.
+    """
+    if place in names:
+        return names[place]
+    longer = [name for other, name in names.items() if place and other.startswith(f"{place} ")]
+    within = [name for other, name in names.items() if f" {other} " in f" {place} " and _held_out(name.casefold())]
+    found = longer or within
+    return found[0] if len(found) == 1 else ""
 
 
 def _by_text(known: Iterable[Row]) -> dict[str, list[Row]]:
@@ -286,9 +296,12 @@ def _full(same: Sequence[Row], one: Corrected) -> Example:
 
 def _new(sha256: str, one: Corrected, names: Mapping[str, str], passages: Mapping[str, Sequence[Row]]) -> Example:
     correction, metadata = one.correction, one.metadata
-    council, home = check.place_name(metadata.council or ""), _home(one.passages, passages)
+    council = check.place_name(metadata.council or "")
     document, authority = correction.document, _named(council, names)
-    if home and (not authority or _held_out(home.group) > _held_out(authority)):
+    home, known = _home(one.passages, passages)
+    # One passage alone may be quoted from elsewhere: it moves a document with a council out of training, and not into.
+    enough = not council or (not authority and known > 1)
+    if home and (enough or _held_out(home.group) > (_held_out(authority.casefold()) if authority else 0)):
         document, authority = (document, home.authority) if home.authority else (home.document, "")
     else:
         authority = authority or council
@@ -308,18 +321,21 @@ def _new(sha256: str, one: Corrected, names: Mapping[str, str], passages: Mappin
     )
 
 
-def _home(document: Collection[str], passages: Mapping[str, Sequence[Row]]) -> Row | None:
-    """A row of the group that most of a document's passages are known from; of groups with as many, one of test."""
+def _home(document: Collection[str], passages: Mapping[str, Sequence[Row]]) -> tuple[Row | None, int]:
+    """A row of the group that a document's passages are known from, and how many are: of a group of test before others.
+
+    Of several such groups it is that of most passages.
+    """
     found = [{row.group: row for row in passages.get(name, ())} for name in sorted(document)]
     votes = Counter(group for groups in found for group in groups)
     homes = {group: row for groups in found for group, row in groups.items()}
-    best = min(votes, key=lambda group: (-votes[group], splits.split_of(group) != "test", group), default="")
-    return homes.get(best)
+    best = min(votes, key=lambda group: (-_held_out(group), -votes[group], group), default="")
+    return homes.get(best), votes[best]
 
 
 def _held_out(group: str) -> int:
     """0 for a group that is learned from, 1 for one of dev, 2 for one of test."""
-    return ("train", "dev", "test").index(splits.split_of(group.casefold()))
+    return ("train", "dev", "test").index(splits.split_of(group))
 
 
 def _labelled(example: Example, now: Sequence[Correction]) -> Example:

@@ -116,10 +116,10 @@ def verify(
     damaged = False
     for name in names or sorted({*registry.versions(), *registry.aliases().values()}):
         try:
-            registry.verify(name)
-            if (beside := drift.beside(registry.root, name)).exists():
-                drift.read(beside)
-        except (ArtefactError, InvalidInput) as error:
+            version = registry.verify(name).version
+            if (beside := drift.beside(registry.root, name)).exists() and (of := drift.read(beside).model) != version:
+                raise InvalidInput(f"{beside} is the reference of {of}")
+        except (ArtefactError, InvalidInput, OSError) as error:
             damaged = True
             log.print(f"candour: {name}: {error}", style="red", markup=False, soft_wrap=True)
         else:
