@@ -28,7 +28,7 @@ from service.drift_cli import drift as command
 from service.errors import InvalidInput
 from service.report import ScoredDocument
 from service.settings import Settings
-from service.store import Store, opened
+from service.store import opened
 
 # Runs that are tried, and how many of them may drift: were the promise of 1% just kept, more would in one case of 500.
 RUNS, MOST = 25, 2
@@ -303,9 +303,10 @@ def test_the_metric_shows_what_drifts(
     url = f"sqlite:///{tmp_path / 'candour.db'}"
     with TestClient(create_app(Settings(database=url)), client=("127.0.0.1", 1)) as client:
         assert "candour_drift{" not in client.get("/metrics").text
-        store: Store = client.app.state.store  # type: ignore[attr-defined]
+    with opened(url) as store:
         for document in schools:
             store.put(document)
+    with TestClient(create_app(Settings(database=url)), client=("127.0.0.1", 1)) as client:
         shown = ""
         while 'figure="vocabulary"' not in shown:
             shown = client.get("/metrics").text
